@@ -142,7 +142,9 @@ func (s Subnet) MarshalText() ([]byte, error) {
 type AddrPort struct{ netip.AddrPort }
 
 // Expects implements [schema.Text].
-func (AddrPort) Expects() string { return "an address and a port such as 10.5.0.2:51820 or [fd00::2]:51820" }
+func (AddrPort) Expects() string {
+	return "an address and a port such as 10.5.0.2:51820 or [fd00::2]:51820"
+}
 
 // UnmarshalText parses text.
 func (a *AddrPort) UnmarshalText(text []byte) error {
@@ -279,7 +281,9 @@ func (u *HTTPSURL) UnmarshalText(text []byte) error { return schemeURL(&u.URL, t
 type HTTPURL struct{ URL }
 
 // Expects implements [schema.Text].
-func (HTTPURL) Expects() string { return "an http or https URL such as https://example.com/manifest.yaml" }
+func (HTTPURL) Expects() string {
+	return "an http or https URL such as https://example.com/manifest.yaml"
+}
 
 // UnmarshalText parses text.
 func (u *HTTPURL) UnmarshalText(text []byte) error { return schemeURL(&u.URL, text, "http", "https") }
@@ -321,7 +325,9 @@ func schemeURL(u *URL, text []byte, schemes ...string) error {
 type Endpoint struct{ URL }
 
 // Expects implements [schema.Text].
-func (Endpoint) Expects() string { return "an https, http or grpc URL such as https://discovery.talos.dev/" }
+func (Endpoint) Expects() string {
+	return "an https, http or grpc URL such as https://discovery.talos.dev/"
+}
 
 // UnmarshalText parses text.
 func (u *Endpoint) UnmarshalText(text []byte) error {

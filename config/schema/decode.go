@@ -26,6 +26,14 @@ func Decode(n *yaml.Node, v any, r *Reporter, skip ...string) {
 	decodeInto(content(n), rv, TypeOf(rv.Type()), r, nil, skip)
 }
 
+// CheckPartial reports what in n can be in no value of type t. Unlike [Decode] it takes n for a part: required keys may
+// be missing. Keys in skip are not looked at.
+func CheckPartial(n *yaml.Node, t *Type, r *Reporter, skip ...string) {
+	c := *r
+	c.partial = true
+	decodeInto(content(n), reflect.New(t.Go).Elem(), t, &c, nil, skip)
+}
+
 // decodeInto sets v, of plan t, from n. f is the field that holds it, or nil.
 func decodeInto(n *yaml.Node, v reflect.Value, t *Type, r *Reporter, f *Field, skip []string) {
 	if n == nil {
@@ -88,7 +96,7 @@ func decodeStruct(n *yaml.Node, v reflect.Value, t *Type, r *Reporter, skip []st
 		decodeInto(value, v.FieldByIndex(f.index), f.Type, at, f, nil)
 	}
 	for _, f := range t.Fields {
-		if f.Required && !seen[f.Name] && !contains(skip, f.Name) {
+		if f.Required && !r.partial && !seen[f.Name] && !contains(skip, f.Name) {
 			r.add(Error, n, "", "the key %q is required", []any{f.Name})
 		}
 	}

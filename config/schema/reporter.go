@@ -15,6 +15,7 @@ type Reporter struct {
 	root     *yaml.Node
 	path     string
 	secret   bool
+	partial  bool // required keys may be missing
 }
 
 // NewReporter returns a reporter that adds to report. document names the document in messages; root, which may be

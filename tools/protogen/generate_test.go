@@ -1,0 +1,253 @@
+package protogen
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/pluginpb"
+)
+
+func TestCommittedFilesAreCurrent(t *testing.T) {
+	const root = "../.."
+	plugins, err := PinnedPlugins(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := Generate(t.Context(), os.DirFS(root), plugins)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Check(root, want); err != nil {
+		t.Error(err)
+	}
+}
+
+const good = `syntax = "proto3";
+
+// Package apb is an example.
+//
+// It has two paragraphs.
+package a;
+
+import "google/rpc/status.proto";
+
+option go_package = "talos.internal/api/apb";
+
+message M { google.rpc.Status status = 1; }
+`
+
+func TestGenerate(t *testing.T) {
+	tests := []struct {
+		name    string
+		sources map[string]string
+		want    map[string]string // path to a part of the content
+		wantErr string            // a part of the error's text
+	}{
+		{
+			name:    "plugin output and package comment stand beside the source",
+			sources: map[string]string{"api/apb/a.proto": good},
+			want: map[string]string{
+				"api/apb/a.pb.go": "google/protobuf/any.proto google/rpc/status.proto api/apb/a.proto",
+				"api/apb/doc.go":  "// Package apb is an example.\n//\n// It has two paragraphs.\npackage apb\n",
+			},
+		},
+		{
+			name: "a second file of a package needs no comment",
+			sources: map[string]string{
+				"api/apb/a.proto": good,
+				"api/apb/b.proto": "syntax = \"proto3\";\npackage a;\noption go_package = \"talos.internal/api/apb\";\n",
+			},
+			want: map[string]string{"api/apb/b.pb.go": "", "api/apb/a.pb.go": "", "api/apb/doc.go": "a.proto"},
+		},
+		{
+			name:    "a second package comment is an error",
+			sources: map[string]string{"api/apb/a.proto": good, "api/apb/b.proto": strings.ReplaceAll(good, "M {", "N {")},
+			wantErr: "api/apb/b.proto: a second package comment; the first is in api/apb/a.proto",
+		},
+		{
+			name:    "a missing package comment is an error",
+			sources: map[string]string{"api/apb/a.proto": "syntax = \"proto3\";\npackage a;\noption go_package = \"talos.internal/api/apb\";\n"},
+			wantErr: "api/apb: no .proto file has a package comment",
+		},
+		{
+			name:    "the package comment names the package",
+			sources: map[string]string{"api/apb/a.proto": strings.Replace(good, "Package apb", "Package b", 1)},
+			wantErr: `does not start with "Package apb "`,
+		},
+		{
+			name:    "the Go package is the directory",
+			sources: map[string]string{"api/bpb/a.proto": good},
+			wantErr: `api/bpb/a.proto: go_package is "talos.internal/api/apb"; want "talos.internal/api/bpb"`,
+		},
+		{
+			name:    "a syntax error names file and line",
+			sources: map[string]string{"api/apb/a.proto": strings.Replace(good, "= 1;", "1;", 1)},
+			wantErr: "api/apb/a.proto:12:",
+		},
+		{
+			name:    "an unknown import is an error",
+			sources: map[string]string{"api/apb/a.proto": strings.Replace(good, "rpc/status", "rpc/state", 1)},
+			wantErr: "google/rpc/state.proto",
+		},
+		{
+			name:    "no source at all is an error",
+			sources: map[string]string{"api/README.md": ""},
+			wantErr: "no .proto file below api",
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := Generate(t.Context(), mapFS(tt.sources), []Plugin{listing(".pb.go")})
+			if tt.wantErr != "" {
+				if err == nil || !strings.Contains(err.Error(), tt.wantErr) {
+					t.Fatalf("Generate() error = %v; want one with %q", err, tt.wantErr)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(sortedKeys(tt.want), sortedKeys(got)); diff != "" {
+				t.Errorf("Generate() paths (-want +got):\n%s", diff)
+			}
+			for name, part := range tt.want {
+				if !strings.Contains(string(got[name]), part) {
+					t.Errorf("Generate()[%s] = %q; want a part %q", name, got[name], part)
+				}
+			}
+		})
+	}
+}
+
+func TestGenerateRefusesTwoPluginsThatWriteOneFile(t *testing.T) {
+	_, err := Generate(t.Context(), mapFS(map[string]string{"api/apb/a.proto": good}), []Plugin{listing(".pb.go"), listing(".pb.go")})
+	if err == nil || !strings.Contains(err.Error(), "api/apb/a.pb.go: two plugins write it") {
+		t.Errorf("Generate() error = %v; want that two plugins write one file", err)
+	}
+}
+
+func TestGeneratePassesOnWhatAPluginRefuses(t *testing.T) {
+	refuse := func(context.Context, *pluginpb.CodeGeneratorRequest) (*pluginpb.CodeGeneratorResponse, error) {
+		return &pluginpb.CodeGeneratorResponse{Error: proto.String("no such option")}, nil
+	}
+	_, err := Generate(t.Context(), mapFS(map[string]string{"api/apb/a.proto": good}), []Plugin{refuse})
+	if err == nil || !strings.Contains(err.Error(), "no such option") {
+		t.Errorf("Generate() error = %v; want the plugin's", err)
+	}
+}
+
+func TestWriteThenCheck(t *testing.T) {
+	want := Files{
+		"api/apb/a.pb.go": []byte("// Code generated by protoc-gen-go. DO NOT EDIT.\npackage apb\n"),
+		"api/apb/doc.go":  []byte("// Code generated by protogen. DO NOT EDIT.\npackage apb\n"),
+	}
+	tests := []struct {
+		name   string
+		change func(t *testing.T, dir string) // to the directory apb, after a first Write
+		stale  []string
+	}{
+		{name: "nothing changed", change: func(*testing.T, string) {}},
+		{
+			name:   "a generated file was edited",
+			change: func(t *testing.T, dir string) { write(t, dir, "doc.go", "package apb\n") },
+			stale:  []string{"api/apb/doc.go"},
+		},
+		{
+			name: "a generated file was removed",
+			change: func(t *testing.T, dir string) {
+				if err := os.Remove(filepath.Join(dir, "a.pb.go")); err != nil {
+					t.Fatal(err)
+				}
+			},
+			stale: []string{"api/apb/a.pb.go"},
+		},
+		{
+			name: "a generated file has no source any more",
+			change: func(t *testing.T, dir string) {
+				write(t, dir, "old.pb.go", "// Code generated by protoc-gen-go. DO NOT EDIT.\npackage apb\n")
+			},
+			stale: []string{"api/apb/old.pb.go"},
+		},
+		{
+			name: "files that were written by hand are left alone",
+			change: func(t *testing.T, dir string) {
+				write(t, dir, "hand.go", "package apb\n")
+				write(t, dir, "README.md", "// Code generated by protoc-gen-go. DO NOT EDIT.\n")
+			},
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			root := t.TempDir()
+			dir := filepath.Join(root, "api", "apb")
+			if err := os.MkdirAll(dir, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := Write(root, want); err != nil {
+				t.Fatal(err)
+			}
+			tt.change(t, dir)
+
+			err := Check(root, want)
+			if (err != nil) != (len(tt.stale) > 0) || (err != nil && !errors.Is(err, ErrStale)) {
+				t.Errorf("Check() = %v; want ErrStale for %q", err, tt.stale)
+			}
+			for _, name := range tt.stale {
+				if err != nil && !strings.Contains(err.Error(), name) {
+					t.Errorf("Check() = %v; want it to name %s", err, name)
+				}
+			}
+			changed, err := Write(root, want)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.stale, changed); diff != "" {
+				t.Errorf("Write() changed (-want +got):\n%s", diff)
+			}
+			if err := Check(root, want); err != nil {
+				t.Errorf("Check() after Write() = %v; want nil", err)
+			}
+		})
+	}
+}
+
+func mapFS(sources map[string]string) fs.FS {
+	fsys := fstest.MapFS{}
+	for name, text := range sources {
+		fsys[name] = &fstest.MapFile{Data: []byte(text)}
+	}
+	return fsys
+}
+
+// listing is a plugin that writes for each source the paths of all files that it was given.
+func listing(suffix string) Plugin {
+	return func(_ context.Context, req *pluginpb.CodeGeneratorRequest) (*pluginpb.CodeGeneratorResponse, error) {
+		var all []string
+		for _, fd := range req.GetProtoFile() {
+			all = append(all, fd.GetName())
+		}
+		resp := &pluginpb.CodeGeneratorResponse{}
+		for _, name := range req.GetFileToGenerate() {
+			resp.File = append(resp.File, &pluginpb.CodeGeneratorResponse_File{
+				Name:    proto.String(strings.TrimSuffix(name, ".proto") + suffix),
+				Content: proto.String(strings.Join(all, " ")),
+			})
+		}
+		return resp, nil
+	}
+}
+
+func write(t *testing.T, dir, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
