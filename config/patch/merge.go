@@ -214,6 +214,9 @@ func agree(a, b *yaml.Node, keys []string) bool {
 	return true
 }
 
+// Equal reports whether two trees hold the same values; the order of keys, comments and layout do not count.
+func Equal(a, b *yaml.Node) bool { return equal(a, b) }
+
 // equal reports whether two trees hold the same values, mappings in any order.
 func equal(a, b *yaml.Node) bool {
 	if a.Kind != b.Kind || len(a.Content) != len(b.Content) {

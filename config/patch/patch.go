@@ -77,6 +77,9 @@ func Parse(name string, data []byte) (Patch, error) {
 	return Patch{name: name, merge: docs}, nil
 }
 
+// Of returns the strategic merge patch of docs, document nodes that hold mappings and are not changed any more.
+func Of(name string, docs ...*yaml.Node) Patch { return Patch{name: name, merge: docs} }
+
 // Name returns the name that p was read under.
 func (p Patch) Name() string { return p.name }
 
@@ -94,7 +97,7 @@ func (p Patch) Check(types Types, report *schema.Report) {
 		r := schema.NewReporter(report, p.name, id.String(), d)
 		t, ok := types(id.kind)
 		if !ok {
-			r.Errorf("unknown kind %q", id.kind)
+			r.At("kind").Errorf("unknown kind %q", id.kind)
 			continue
 		}
 		if c := withoutDirectives(schema.Clone(d.Content[0])); c != nil {

@@ -224,7 +224,7 @@ func TestCheckFindsWhatNoDocumentCanHave(t *testing.T) {
 	want := `p.yaml:1: machine.nam: unknown key; did you mean "name"?
 p.yaml:1: machine.port: expected a whole number, got "x"
 p.yaml:5: VolumeConfig a: sise: unknown key; did you mean "size"?
-p.yaml:7: Nope: unknown kind "Nope"
+p.yaml:7: Nope: kind: unknown kind "Nope"
 `
 	if diff := cmp.Diff(want, report.String()); diff != "" {
 		t.Errorf("Check (-want +got):\n%s", diff)

@@ -181,6 +181,19 @@ func TestSecretsStayOutOfMessages(t *testing.T) {
 	}
 }
 
+func TestAPrivateKeyInTheWrongPlaceIsNotShown(t *testing.T) {
+	type doc struct {
+		Cert scalar.CertPEM `yaml:"cert"`
+	}
+	var report schema.Report
+	docs := schema.Parse("", []byte("cert: \"-----BEGIN PRIVATE KEY-----\\nMIGHAgEA\\n-----END PRIVATE KEY-----\""), &report)
+	var d doc
+	schema.Decode(docs[0], &d, schema.NewReporter(&report, "", "", docs[0]))
+	if got := report.String(); strings.Contains(got, "MIGH") || !strings.Contains(got, "got a private key") {
+		t.Errorf("problems = %q; want the key named and not shown", got)
+	}
+}
+
 func TestAliasesAndMergeKeysExpand(t *testing.T) {
 	got, problems := decode(t, `
 name: Rex
@@ -239,13 +252,13 @@ color: |
 
 func TestLocate(t *testing.T) {
 	var report schema.Report
-	docs := schema.Parse("", []byte("a:\n  \"x.y/z\":\n    - b: 1\n    - c: 2\n"), &report)
+	docs := schema.Parse("", []byte("a:\n  \"x.y/z\":\n    - b: 1\n    - c: 2\n\"\": 1\n"), &report)
 	for _, tc := range []struct {
 		path string
 		line int
 	}{
 		{"", 1}, {"a", 1}, {`a["x.y/z"]`, 2}, {`a["x.y/z"][0].b`, 3}, {`a["x.y/z"][1].c`, 4},
-		{`a["x.y/z"][1].missing`, 4}, {`a["x.y/z"][7]`, 2}, {"b.c", 1}, {"a[0", 1}, {"[", 1}, {`a["`, 1},
+		{`[""]`, 5}, {`a["x.y/z"][1].missing`, 4}, {`a["x.y/z"][7]`, 2}, {"b.c", 1}, {"a[0", 1}, {"[", 1}, {`a["`, 1},
 	} {
 		if line, _ := schema.Locate(docs[0], tc.path); line != tc.line {
 			t.Errorf("Locate(%q) = %d; want %d", tc.path, line, tc.line)

@@ -3,7 +3,7 @@
 // A document kind is a Go struct. Its yaml tags name the fields, and a few more tags say what a value may be:
 //
 //	yaml:"name"          the key; ",inline" for an embedded struct
-//	required:"true"      the key must be there and not be empty
+//	required:"true"      the key must be there; whether it may be empty is for its type or for Validate
 //	enum:"a|b"           the values that a string, or each string of a list, may have
 //	merge:"replace"      a patch replaces the list or map instead of adding to it
 //	merge:"key=a,b"      a patch merges the list's items that agree on a, else on b (an item is a mapping)

@@ -108,3 +108,16 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestWithin(t *testing.T) {
+	for _, tc := range []struct {
+		path, above string
+		want        bool
+	}{
+		{"a.b", "a", true}, {"a[0]", "a", true}, {"a", "a", true}, {"a.b", "", true}, {"ab", "a", false}, {"a", "a.b", false}, {"", "", true},
+	} {
+		if got := schema.Within(tc.path, tc.above); got != tc.want {
+			t.Errorf("Within(%q, %q) = %v; want %v", tc.path, tc.above, got, tc.want)
+		}
+	}
+}

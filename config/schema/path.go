@@ -23,6 +23,12 @@ func Index(base string, i int) string {
 	return base + "[" + strconv.Itoa(i) + "]"
 }
 
+// Within reports whether path is the place above, or lies in it.
+func Within(path, above string) bool {
+	rest, ok := strings.CutPrefix(path, above)
+	return ok && (rest == "" || above == "" || rest[0] == '.' || rest[0] == '[')
+}
+
 // plainKey reports whether key can stand in a path without quotes.
 func plainKey(key string) bool {
 	if key == "" {
@@ -50,14 +56,14 @@ func Locate(n *yaml.Node, path string) (line, column int) {
 		seg, item, path = nextSegment(path)
 		n = resolve(n)
 		switch {
-		case seg != "" && n.Kind == yaml.MappingNode:
+		case item < 0 && n.Kind == yaml.MappingNode:
 			i := mappingIndex(n, seg)
 			if i < 0 {
 				return line, column
 			}
 			line, column = n.Content[i].Line, n.Content[i].Column
 			n = n.Content[i+1]
-		case seg == "" && n.Kind == yaml.SequenceNode && item >= 0 && item < len(n.Content):
+		case n.Kind == yaml.SequenceNode && item >= 0 && item < len(n.Content):
 			n = n.Content[item]
 			line, column = n.Line, n.Column
 		default:
@@ -67,7 +73,7 @@ func Locate(n *yaml.Node, path string) (line, column int) {
 	return line, column
 }
 
-// nextSegment cuts the first segment off path: a key, or an item number with an empty key.
+// nextSegment cuts the first segment off path: a key with a negative item, or the number of an item.
 func nextSegment(path string) (key string, item int, rest string) {
 	if strings.HasPrefix(path, "[") {
 		if q, err := strconv.QuotedPrefix(path[1:]); err == nil {
@@ -76,8 +82,8 @@ func nextSegment(path string) (key string, item int, rest string) {
 		}
 		num, rest, _ := strings.Cut(path[1:], "]")
 		item, err := strconv.Atoi(num)
-		if err != nil {
-			item = -1
+		if err != nil || item < 0 {
+			return path, -1, "" // no path of ours; no key is named like it
 		}
 		return "", item, strings.TrimPrefix(rest, ".")
 	}

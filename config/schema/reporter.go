@@ -2,6 +2,7 @@ package schema
 
 import (
 	"fmt"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -63,6 +64,9 @@ func (r *Reporter) Mismatch(n *yaml.Node, expected, hint string) {
 }
 
 func (r *Reporter) add(s Severity, n *yaml.Node, hint, format string, args []any) {
+	if len(*r.report) > maxProblems {
+		return // the report is full; looking up places for what is left out would cost a hostile input minutes
+	}
 	p := Problem{
 		Severity: s, File: r.file, Document: r.document, Path: r.path,
 		Message: fmt.Sprintf(format, args...), Hint: hint,
@@ -82,6 +86,9 @@ func describe(n *yaml.Node) string {
 		return "a mapping"
 	case yaml.SequenceNode:
 		return "a list"
+	}
+	if strings.Contains(n.Value, "PRIVATE KEY-----") {
+		return "a private key" // pasted where a certificate belongs; a message must not show any of it
 	}
 	switch n.ShortTag() {
 	case "!!null":
