@@ -1,0 +1,132 @@
+package sysdoc_test
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
+	"os"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"talos.internal/config/schema"
+)
+
+// material are PEM blocks made for this run, by the names under which the cases use them in double-quoted YAML strings.
+var material = sync.OnceValues(func() (*strings.Replacer, error) {
+	m := maker{}
+	ca := m.ecdsa(elliptic.P256())
+	other := m.ecdsa(elliptic.P256())
+	leaf := m.ecdsa(elliptic.P384())
+	_, ed, err := ed25519.GenerateKey(rand.Reader)
+	m.keep(err)
+	caCert := m.cert(ca, true, x509.KeyUsageCertSign)
+	pairs := []string{
+		"${CA}", m.pem("CERTIFICATE", caCert),
+		"${OTHERKEY}", m.key(other),
+		"${LEAF}", m.pem("CERTIFICATE", m.cert(leaf, false, x509.KeyUsageDigitalSignature)),
+		"${LEAFKEY}", m.key(leaf),
+		"${PUBLIC}", m.public(ca.Public()),
+		"${EDPUBLIC}", m.public(ed.Public()),
+	}
+	return strings.NewReplacer(pairs...), m.err
+})
+
+func pems(t *testing.T) *strings.Replacer {
+	t.Helper()
+	r, err := material()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// maker makes keys and certificates and keeps the first error.
+type maker struct{ err error }
+
+func (m *maker) keep(err error) {
+	if m.err == nil {
+		m.err = err
+	}
+}
+
+func (m *maker) ecdsa(c elliptic.Curve) *ecdsa.PrivateKey {
+	k, err := ecdsa.GenerateKey(c, rand.Reader)
+	m.keep(err)
+	return k
+}
+
+func (m *maker) cert(k *ecdsa.PrivateKey, isCA bool, usage x509.KeyUsage) []byte {
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"},
+		NotBefore: time.Unix(0, 0), NotAfter: time.Unix(1<<32, 0),
+		IsCA: isCA, BasicConstraintsValid: true, KeyUsage: usage,
+	}
+	parent, signer := template, k
+	if !isCA {
+		// Signed by another key, so that it is not self-signed.
+		parent, signer = &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "parent"}}, m.ecdsa(elliptic.P256())
+	}
+	b, err := x509.CreateCertificate(rand.Reader, template, parent, k.Public(), signer)
+	m.keep(err)
+	return b
+}
+
+func (m *maker) key(k crypto.Signer) string {
+	b, err := x509.MarshalPKCS8PrivateKey(k)
+	m.keep(err)
+	return m.pem("PRIVATE KEY", b)
+}
+
+func (m *maker) public(k crypto.PublicKey) string {
+	b, err := x509.MarshalPKIXPublicKey(k)
+	m.keep(err)
+	return m.pem("PUBLIC KEY", b)
+}
+
+// pem returns the block as it stands in a double-quoted YAML string.
+func (m *maker) pem(label string, b []byte) string {
+	return strings.ReplaceAll(string(pem.EncodeToMemory(&pem.Block{Type: label, Bytes: b})), "\n", `\n`)
+}
+
+var documentLine = regexp.MustCompile(`(?m)^---\n`)
+
+// TestSamples decodes what the public client generates and encodes it to the same text.
+func TestSamples(t *testing.T) {
+	for _, tc := range []struct {
+		file string
+		role schema.Role
+		docs int
+	}{
+		{"testdata/controlplane.yaml", schema.ControlPlane, 4},
+		{"testdata/worker.yaml", schema.Worker, 4},
+	} {
+		t.Run(tc.file, func(t *testing.T) {
+			b, err := os.ReadFile(tc.file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			set, report := load(string(b), tc.role)
+			if len(report) > 0 {
+				t.Errorf("problems = %v; want none", report)
+			}
+			want := documentLine.Split(string(b), -1)
+			if len(set) != tc.docs || len(want) != tc.docs {
+				t.Fatalf("documents = %d of %d; want %d", len(set), len(want), tc.docs)
+			}
+			for i, e := range set {
+				if got := encode(t, e.Value); got != want[i] {
+					t.Errorf("encode(%s) = %s; want %s", e.Title(), got, want[i])
+				}
+			}
+		})
+	}
+}
