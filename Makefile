@@ -30,7 +30,7 @@ components: ## build the third-party programs of the image: _out/components
 test: lint generated unit ## all that CI runs: lint, generated code, tests with the race detector
 
 unit: ## tests of the product and of the tools
-	@build/need.sh gcc libc6-dev
+	@build/need.sh gcc libc6-dev openssl
 	CGO_ENABLED=1 $(GO) test -race -timeout 15m ./...
 	$(GO) -C tools test -timeout 15m ./...
 
