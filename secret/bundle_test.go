@@ -99,7 +99,7 @@ func TestBundleFromParts(t *testing.T) {
 		}, nil},
 		{"service account with ECDSA, as old bundles have it", func(p *Parts) { p.ServiceAccountKey = p.Etcd.Key }, nil},
 		{"service account with Ed25519", func(p *Parts) { p.ServiceAccountKey = ed },
-			[]string{"certs.k8sserviceaccount.key: Kubernetes signs with RSA or ECDSA only; found Ed25519"}},
+			[]string{"certs.k8sserviceaccount.key: a service account signs with RSA or ECDSA only; found Ed25519"}},
 		{"neither encryption secret", func(p *Parts) { p.SecretboxSecret = Text{} },
 			[]string{"secrets.secretboxencryptionsecret: missing"}},
 		{"short secret", func(p *Parts) { p.ClusterSecret = NewText("AAAA") }, []string{"cluster.secret: want 32 bytes"}},

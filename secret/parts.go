@@ -216,7 +216,7 @@ func (a *assembler) serviceAccount(path string, text Text) Key {
 	}
 
 	if key.Kind() == Ed25519 {
-		a.add(path, errors.New("Kubernetes signs with RSA or ECDSA only; found Ed25519"))
+		a.add(path, errors.New("a service account signs with RSA or ECDSA only; found Ed25519"))
 	}
 
 	return key

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/big"
 	"strings"
 	"testing"
 
@@ -42,7 +43,11 @@ func keyNeedles(k Key) []string {
 	case ed25519.PrivateKey:
 		out = append(out, needles(s.Seed())...)
 	case *ecdsa.PrivateKey:
-		out = append(out, append(needles(s.D.Bytes()), s.D.String())...)
+		raw, err := s.Bytes()
+		if err != nil {
+			return []string{"the key has no bytes: " + err.Error()}
+		}
+		out = append(out, append(needles(raw), new(big.Int).SetBytes(raw).String())...)
 	case *rsa.PrivateKey:
 		out = append(out, append(needles(s.D.Bytes()), s.D.String(), s.Primes[0].String())...)
 	}

@@ -39,7 +39,7 @@ func TestGuardAsksForEveryCall(t *testing.T) {
 	ref := resource.Ref{Namespace: "n", Type: "t", ID: "i"}
 	for verb, errs := range calls(t.Context(), st, ref) {
 		for _, err := range errs {
-			if err != no {
+			if err != no { //nolint:errorlint // the very error, not one that wraps it
 				t.Errorf("%s = %v; want the error of the policy", verb, err)
 			}
 		}

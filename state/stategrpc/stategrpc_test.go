@@ -93,7 +93,7 @@ func TestErrorsOfOtherServers(t *testing.T) {
 		}
 	}
 	internal := status.Error(codes.Internal, "x")
-	if got := FromStatus("get", ref, internal); got != internal {
+	if got := FromStatus("get", ref, internal); got != internal { //nolint:errorlint // the very error, not one that wraps it
 		t.Errorf("Internal = %v; want it as it is", got)
 	}
 }

@@ -105,7 +105,7 @@ var typedRules = []rule{
 		for _, want := range []error{errors.New("mine"), state.NotFound, state.VersionConflict} {
 			for _, id := range []string{"a", "absent"} {
 				_, err := state.Modify(s.ctx, s, id, func(*resource.Metadata, *WidgetSpec) error { return want })
-				if err != want {
+				if err != want { //nolint:errorlint // the very error, not one that wraps it
 					s.Errorf("Modify(%s) = %v; want %v", id, err, want)
 				}
 			}

@@ -209,7 +209,7 @@ func (st *stream) next() (state.Event, error) {
 			return state.Event{}, err
 		}
 		if len(events) == 0 {
-			return state.Event{}, errors.New("Next returned neither an event nor an error")
+			return state.Event{}, errors.New("watcher.Next returned neither an event nor an error")
 		}
 		st.pending = append(st.pending, events...)
 	}
