@@ -49,7 +49,6 @@ func (c *Config) check(mode schema.Mode, report *schema.Report) {
 	netdoc.Check(effective)
 	blockdoc.Check(effective)
 	sysdoc.Check(effective)
-	checkKubeSpan(effective)
 	checkMode(effective)
 	notePending(effective)
 }
@@ -64,18 +63,6 @@ func checkRole(c *schema.Check) {
 			c.Reporter(e).Hintf("remove it from the worker's config", "only control-plane nodes have a %s", k.Name)
 		}
 	}
-}
-
-// checkKubeSpan holds that machines that encrypt their traffic can learn each other's keys.
-func checkKubeSpan(c *schema.Check) {
-	if _, ok := schema.Find[*sysdoc.DiscoveryIdentityConfig](c.Set); ok {
-		return
-	}
-	schema.Each(c, func(d *netdoc.KubeSpanConfig, r *schema.Reporter) {
-		if d.Enabled {
-			r.Hintf("add a DiscoveryIdentityConfig document", "KubeSpan needs discovery: machines learn each other's keys by it")
-		}
-	})
 }
 
 // checkMode reports what the mode needs or does not allow.
