@@ -5,6 +5,8 @@ GO    ?= go
 OUT   := _out
 LINT  := $(GO) tool -modfile=tools/go.mod golangci-lint
 FUZZ  ?= 30s
+# The commit is stamped wherever there is one, whatever GOFLAGS says.
+VCS   := -buildvcs=$(if $(wildcard .git),true,false)
 export GOTOOLCHAIN := local
 export CGO_ENABLED := 0
 
@@ -15,7 +17,7 @@ help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 14
 
 talosctl: ## build the client: _out/talosctl
-	$(GO) build -trimpath -ldflags "-s -w" -o $(OUT)/talosctl ./cmd/talosctl
+	$(GO) build $(VCS) -trimpath -ldflags "-s -w" -o $(OUT)/talosctl ./cmd/talosctl
 
 cluster: talosctl ## create a cluster on this computer (not there yet: it says what is missing)
 	@echo "make cluster: the node, its images and the provisioner are not built yet:"
@@ -40,6 +42,7 @@ lint: ## golangci-lint, pinned in tools/go.mod
 
 generate: ## renew all generated files
 	$(GO) generate ./...
+	$(GO) run ./internal/docgen
 
 generated: ## fail if a generated file is not current
 	$(GO) -C tools run ./cmd/protogen -check
