@@ -1,0 +1,96 @@
+// Package cli is talosctl: the commands by which people use the system.
+//
+// [New] puts the command tree together; each group of commands is a package below this one. [Run] runs one command line and
+// returns the process's exit code. Commands are tested as a user would run them, by the scripts in testdata.
+package cli
+
+import (
+	"context"
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"talos.internal/internal/cli/command"
+	"talos.internal/internal/cli/contexts"
+	"talos.internal/internal/cli/gen"
+	"talos.internal/internal/cli/offline"
+)
+
+// The exit codes.
+const (
+	exitOK    = 0
+	exitError = 1 // the command did not do what was asked
+	exitUsage = 2 // the command line is wrong; nothing was done
+)
+
+// New returns the root command.
+func New(env command.Env) *cobra.Command {
+	root := command.Group("talosctl", "Manage machines that run Kubernetes",
+		completion(env),
+		contexts.New(env),
+		gen.New(env),
+		offline.MachineConfig(env, gen.MachineConfig(env)),
+		offline.Validate(env),
+		offline.Version(env),
+	)
+	root.Long = "talosctl makes and checks the configs, certificates and keys of machines.\n" +
+		"Managing machines through their API, and making laboratory clusters, is not there yet."
+	root.SilenceErrors = true
+	root.SilenceUsage = true
+	root.SetIn(env.Stdin)
+	root.SetOut(env.Stdout)
+	root.SetErr(env.Stderr)
+	root.SetFlagErrorFunc(command.FlagError)
+	root.PersistentPreRunE = command.CheckRequired
+	root.SetHelpCommand(help())
+	root.CompletionOptions.DisableDefaultCmd = true
+	return root
+}
+
+// Run runs the command line args, without the program's name, and returns the exit code. Errors are printed to standard error.
+func Run(ctx context.Context, env command.Env, args []string) int {
+	root := New(env)
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	if _, ok := errors.AsType[*command.UsageError](err); ok {
+		env.Warn("%s", err)
+		return exitUsage
+	}
+	env.Warn("error: %s", err)
+	return exitError
+}
+
+// help returns the command that shows how others are used.
+func help() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Show how a command is used",
+		Example: "  talosctl help gen config\n" +
+			"  talosctl gen config --help",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			found, rest, err := cmd.Root().Find(args)
+			if err != nil || len(rest) > 0 && !found.HasSubCommands() {
+				return command.Usagef(cmd, "there is no command '%s'", cmd.Root().Name()+" "+args[len(args)-1])
+			}
+			if len(rest) > 0 {
+				return command.Unknown(found, rest[0])
+			}
+			found.InitDefaultHelpFlag()
+			return found.Help()
+		},
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			var names []cobra.Completion
+			if found, rest, err := cmd.Root().Find(args); err == nil && len(rest) == 0 {
+				for _, sub := range found.Commands() {
+					if sub.IsAvailableCommand() {
+						names = append(names, cobra.CompletionWithDesc(sub.Name(), sub.Short))
+					}
+				}
+			}
+			return names, cobra.ShellCompDirectiveNoFileComp
+		},
+	}
+}

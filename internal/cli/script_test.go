@@ -1,0 +1,225 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"flag"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"go.yaml.in/yaml/v3"
+
+	"talos.internal/config"
+	"talos.internal/config/schema"
+	"talos.internal/internal/cli/command"
+	"talos.internal/secret"
+)
+
+var update = flag.Bool("update", false, "rewrite the expected output in the scripts")
+
+// clock is the variable with the time that it is for talosctl in a script, in RFC 3339. The program itself does not know it.
+const clock = "TALOSCTL_TEST_NOW"
+
+// TestMain makes the test's binary into the programs that scripts call.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		// talosctl itself.
+		"talosctl": func() { os.Exit(talosctl(os.Args[1:])) },
+		// fails CODE ARGUMENT...: succeeds if talosctl exits with CODE.
+		"fails": helper(func(args []string) error {
+			if got := fmt.Sprint(talosctl(args[1:])); got != args[0] {
+				return fmt.Errorf("exit code = %s; want %s", got, args[0])
+			}
+			return nil
+		}),
+		// mode OCTAL FILE...: checks the permissions of files.
+		"mode": helper(checkModes),
+		// document FILE KIND [NAME]: prints a document of a config.
+		"document": helper(printDocument),
+		// plain FILE: prints a config without its comments.
+		"plain": helper(printPlain),
+		// selfsigned FILE ADDRESS: checks that the certificate is trusted by itself, for a server at the address.
+		"selfsigned": helper(checkSelfSigned),
+		// noise FILE BYTES: makes a file of random bytes.
+		"noise": helper(makeNoise),
+		// manifest FILE BYTES: makes a patch with an inline manifest of that size, of several documents.
+		"manifest": helper(makeManifest),
+	})
+}
+
+func TestScripts(t *testing.T) {
+	bundle, err := os.ReadFile("../../secret/testdata/secrets.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		UpdateScripts:       *update,
+		RequireExplicitExec: true,
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("HOME", filepath.Join(e.WorkDir, "home"))
+			e.Setenv(clock, "2026-12-01T00:00:00Z")
+			return os.WriteFile(filepath.Join(e.WorkDir, "secrets.yaml"), bundle, 0o600)
+		},
+	})
+}
+
+func talosctl(args []string) int {
+	env := command.Process()
+	if text := os.Getenv(clock); text != "" {
+		now, err := time.Parse(time.RFC3339, text)
+		if err != nil {
+			env.Warn("%s: %s", clock, err)
+			return 99
+		}
+		env.Now = func() time.Time { return now }
+	}
+	return Run(context.Background(), env, args)
+}
+
+func helper(do func(args []string) error) func() {
+	return func() {
+		if err := do(os.Args[1:]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
+}
+
+func checkModes(args []string) error {
+	want, err := strconv.ParseUint(args[0], 8, 32)
+	if err != nil {
+		return err
+	}
+	for _, name := range args[1:] {
+		info, err := os.Stat(name)
+		if err != nil {
+			return err
+		}
+		if got := info.Mode().Perm(); got != fs.FileMode(want) {
+			return fmt.Errorf("mode of %s = %o; want %o", name, got, want)
+		}
+	}
+	return nil
+}
+
+// documents reads the documents of a config as trees.
+func documents(file string) ([]*yaml.Node, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	c, err := config.Load(file, data)
+	if err != nil {
+		return nil, err
+	}
+	return c.Nodes(), nil
+}
+
+func printDocument(args []string) error {
+	nodes, err := documents(args[0])
+	if err != nil {
+		return err
+	}
+	for _, n := range nodes {
+		var id struct{ Kind, Name string }
+		if err := n.Decode(&id); err != nil {
+			return err
+		}
+		if id.Kind == args[1] && (len(args) < 3 || id.Name == args[2]) {
+			data, err := schema.Encode(n)
+			if err != nil {
+				return err
+			}
+			_, err = os.Stdout.Write(data)
+			return err
+		}
+	}
+	return fmt.Errorf("%s has no %s", args[0], strings.Join(args[1:], " "))
+}
+
+func printPlain(args []string) error {
+	nodes, err := documents(args[0])
+	if err != nil {
+		return err
+	}
+	var plain []*yaml.Node
+	for _, n := range nodes {
+		n = schema.Clone(n)
+		uncomment(n)
+		plain = append(plain, n)
+	}
+	data, err := schema.Encode(plain...)
+	if err != nil {
+		return err
+	}
+	_, err = os.Stdout.Write(data)
+	return err
+}
+
+func uncomment(n *yaml.Node) {
+	n.HeadComment, n.LineComment, n.FootComment = "", "", ""
+	for _, c := range n.Content {
+		uncomment(c)
+	}
+}
+
+func checkSelfSigned(args []string) error {
+	data, err := os.ReadFile(args[0])
+	if err != nil {
+		return err
+	}
+	cert, err := secret.ParseCertificate(data)
+	if err != nil {
+		return err
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(cert)
+	now, err := time.Parse(time.RFC3339, os.Getenv(clock))
+	if err != nil {
+		return err
+	}
+	if _, err := cert.Verify(x509.VerifyOptions{DNSName: args[1], Roots: roots, CurrentTime: now}); err != nil {
+		return err
+	}
+	if err := cert.CheckSignature(cert.SignatureAlgorithm, cert.RawTBSCertificate, cert.Signature); err != nil {
+		return fmt.Errorf("%s is not signed by its own key: %w", args[0], err)
+	}
+	if cert.IsCA {
+		return fmt.Errorf("%s may vouch for others", args[0])
+	}
+	return nil
+}
+
+func makeNoise(args []string) error {
+	size, err := strconv.Atoi(args[1])
+	if err != nil {
+		return err
+	}
+	data := make([]byte, size)
+	_, _ = rand.NewChaCha8([32]byte{1}).Read(data) // always the same, and cannot fail
+	return os.WriteFile(args[0], data, 0o600)
+}
+
+func makeManifest(args []string) error {
+	size, err := strconv.Atoi(args[1])
+	if err != nil {
+		return err
+	}
+	var b bytes.Buffer
+	b.WriteString("cluster:\n  inlineManifests:\n    - name: cilium\n      contents: |\n")
+	for i := 0; b.Len() < size; i++ {
+		fmt.Fprintf(&b, "        ---\n        apiVersion: v1\n        kind: ConfigMap\n        metadata:\n          name: part-%d\n"+
+			"          namespace: kube-system\n        data:\n          note: |\n            # no comment, but text: {not: a mapping}\n", i)
+	}
+	return os.WriteFile(args[0], b.Bytes(), 0o600)
+}
