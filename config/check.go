@@ -1,6 +1,8 @@
 package config
 
 import (
+	"slices"
+
 	"talos.internal/config/blockdoc"
 	"talos.internal/config/kubedoc"
 	"talos.internal/config/netdoc"
@@ -14,11 +16,25 @@ import (
 // the documents together, and notes on what is accepted and not acted on. The result is sorted by place. Unlike [Load] it goes
 // on after errors, so that one run finds them all.
 func Examine(file string, data []byte, mode schema.Mode) schema.Report {
-	var report schema.Report
+	var report, together schema.Report
 	c := load(file, data, &report)
-	c.check(mode, &report)
+	c.check(mode, &together)
+	wrong := report.Of(schema.Error)
+	for _, p := range together {
+		if p.Severity != schema.Error || !concerns(wrong, p) {
+			report.Add(p)
+		}
+	}
 	report.Sort()
 	return report
+}
+
+// concerns reports whether p is about a place where something is wrong already, or about what holds it: what the
+// documents say together may only follow from that.
+func concerns(wrong schema.Report, p schema.Problem) bool {
+	return p.Path != "" && slices.ContainsFunc(wrong, func(w schema.Problem) bool {
+		return w.Document == p.Document && (schema.Within(p.Path, w.Path) || schema.Within(w.Path, p.Path))
+	})
 }
 
 // Check reports what the documents of c say together on a machine in mode: errors, warnings and notes, sorted by place.

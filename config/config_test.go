@@ -337,7 +337,7 @@ func TestFieldAndSuccessorConflict(t *testing.T) {
 		t.Fatal(err)
 	}
 	report := c.Check("").String()
-	want := "c.yaml:5: machine.network.hostname: machine.network.hostname and HostnameConfig say the same thing; keep one, preferably the document\n"
+	want := "c.yaml:5: machine.network.hostname: the document HostnameConfig says the same thing; keep one, preferably the document\n"
 	if !strings.Contains(report, want) {
 		t.Errorf("Check = %s\nwant in it %s", report, want)
 	}

@@ -164,7 +164,8 @@ func (l *loader) validate(doc schema.Document, d *yaml.Node, title string, wrong
 	}
 }
 
-// New returns a config of docs, which must not be changed any more. It fails as [Load] does.
+// New returns a config of docs, which must not be changed any more. It fails as [Load] does, with problems that have no
+// line: nobody has seen the text.
 func New(docs ...schema.Document) (*Config, error) {
 	nodes := make([]*yaml.Node, len(docs))
 	for i, d := range docs {
@@ -174,7 +175,12 @@ func New(docs ...schema.Document) (*Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode config: %w", err)
 	}
-	return Load("", data)
+	c, err := Load("", data)
+	for i := range schema.AsInvalid(err) {
+		p := &schema.AsInvalid(err)[i]
+		p.Line, p.Column = 0, 0
+	}
+	return c, err
 }
 
 // Node returns the document node of d as it is written to a file.

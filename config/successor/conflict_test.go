@@ -24,14 +24,14 @@ func TestConflicts(t *testing.T) {
 			"a section and its document",
 			"machine:\n  type: worker\n  kubelet:\n    image: a:v1\n    extraArgs: {v: 4}\n",
 			[]schema.Document{&kubedoc.KubeletConfig{}},
-			[]string{"line 4: machine.kubelet: machine.kubelet and KubeletConfig say the same thing; keep one, preferably the document"},
+			[]string{"line 4: machine.kubelet: the document KubeletConfig says the same thing; keep one, preferably the document"},
 		},
 		{
 			"fields of a section that another document succeeds",
 			"machine:\n  kubelet:\n    registerWithFQDN: false\n    extraMounts: [{destination: /a}]\n",
 			[]schema.Document{&kubedoc.KubeletConfig{}, &kubedoc.KubeNodeConfig{}},
 			[]string{
-				"line 4: machine.kubelet.registerWithFQDN: machine.kubelet.registerWithFQDN and KubeNodeConfig say the same thing; " +
+				"line 4: machine.kubelet.registerWithFQDN: the document KubeNodeConfig says the same thing; " +
 					"keep one, preferably the document",
 			},
 		},
@@ -40,9 +40,9 @@ func TestConflicts(t *testing.T) {
 			"machine:\n  network:\n    hostname: a\n  features:\n    stableHostname: true\n",
 			[]schema.Document{&netdoc.HostnameConfig{}},
 			[]string{
-				"line 4: machine.network.hostname: machine.network.hostname and HostnameConfig say the same thing; " +
+				"line 4: machine.network.hostname: the document HostnameConfig says the same thing; " +
 					"keep one, preferably the document",
-				"line 6: machine.features.stableHostname: machine.features.stableHostname and HostnameConfig say the same thing; " +
+				"line 6: machine.features.stableHostname: the document HostnameConfig says the same thing; " +
 					"keep one, preferably the document",
 			},
 		},
@@ -51,7 +51,7 @@ func TestConflicts(t *testing.T) {
 			"machine:\n  features:\n    kubePrism: {enabled: false}\n",
 			[]schema.Document{&kubedoc.KubePrismConfig{Port: 7445}},
 			[]string{
-				"line 4: machine.features.kubePrism: machine.features.kubePrism and KubePrismConfig say the same thing; " +
+				"line 4: machine.features.kubePrism: the document KubePrismConfig says the same thing; " +
 					"keep one, preferably the document",
 			},
 		},
@@ -89,15 +89,15 @@ func TestConflicts(t *testing.T) {
 				&blockdoc.VolumeConfig{Name: "EPHEMERAL"}, &kubedoc.KubeInlineManifestConfig{Name: "a"},
 			},
 			[]string{
-				"line 5: machine.network.interfaces[0]: machine.network.interfaces[0] and LinkConfig eth0 say the same thing; " +
+				"line 5: machine.network.interfaces[0]: the document LinkConfig eth0 says the same thing; " +
 					"keep one, preferably the document",
-				"line 5: machine.network.interfaces[0]: machine.network.interfaces[0] and DHCPv4Config eth0 say the same thing; " +
+				"line 5: machine.network.interfaces[0]: the document DHCPv4Config eth0 says the same thing; " +
 					"keep one, preferably the document",
 				`line 7: machine.registries.mirrors["docker.io"]: machine.registries.mirrors["docker.io"] and RegistryMirrorConfig docker.io ` +
 					"say the same thing; keep one, preferably the document",
-				"line 8: machine.systemDiskEncryption.state: machine.systemDiskEncryption.state and VolumeConfig STATE say the same thing; " +
+				"line 8: machine.systemDiskEncryption.state: the document VolumeConfig STATE says the same thing; " +
 					"keep one, preferably the document",
-				"line 10: cluster.inlineManifests[0]: cluster.inlineManifests[0] and KubeInlineManifestConfig a say the same thing; " +
+				"line 10: cluster.inlineManifests[0]: the document KubeInlineManifestConfig a says the same thing; " +
 					"keep one, preferably the document",
 			},
 		},

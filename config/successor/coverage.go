@@ -209,7 +209,7 @@ func Conflicts(c *schema.Check) {
 	report := func(path, title string) {
 		e := entry
 		e.From = path
-		c.Reporter(e).Hintf("keep one, preferably the document", "%s and %s say the same thing", path, title)
+		c.Reporter(e).Hintf("keep one, preferably the document", "the document %s says the same thing", title)
 	}
 	for _, row := range setRows(root) {
 		for _, kind := range row.kinds {
