@@ -11,7 +11,7 @@ export GOTOOLCHAIN := local
 export CGO_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help talosctl components cluster test unit lint generate generated bench fuzz clean
+.PHONY: help talosctl components image cluster test unit lint generate generated bench fuzz clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -28,6 +28,11 @@ cluster: talosctl ## create a cluster on this computer (not there yet: it says w
 components: ## build the third-party programs of the image: _out/components
 	@build/need.sh gcc libc6-dev libseccomp-dev pkgconf
 	$(GO) run ./cmd/components build
+
+image: components ## build the image cache of a cluster: _out/images (the node image is not there yet)
+	$(GO) run ./cmd/imager build
+	$(GO) run ./cmd/imager verify
+	$(GO) run ./cmd/imager table
 
 test: lint generated unit ## all that CI runs: lint, generated code, tests with the race detector
 

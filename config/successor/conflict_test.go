@@ -93,8 +93,8 @@ func TestConflicts(t *testing.T) {
 					"keep one, preferably the document",
 				"line 5: machine.network.interfaces[0]: the document DHCPv4Config eth0 says the same thing; " +
 					"keep one, preferably the document",
-				`line 7: machine.registries.mirrors["docker.io"]: machine.registries.mirrors["docker.io"] and RegistryMirrorConfig docker.io ` +
-					"say the same thing; keep one, preferably the document",
+				`line 7: machine.registries.mirrors["docker.io"]: the document RegistryMirrorConfig docker.io ` +
+					"says the same thing; keep one, preferably the document",
 				"line 8: machine.systemDiskEncryption.state: the document VolumeConfig STATE says the same thing; " +
 					"keep one, preferably the document",
 				"line 10: cluster.inlineManifests[0]: the document KubeInlineManifestConfig a says the same thing; " +

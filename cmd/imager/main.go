@@ -1,0 +1,21 @@
+// Command imager builds the container images of a cluster, and their cache, from what cmd/components has built and from Debian
+// packages. It is run from the root of the source tree; package image says what images are made of.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := root(os.Stdout, os.Stderr).ExecuteContext(ctx)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "imager:", err)
+		os.Exit(1)
+	}
+}
