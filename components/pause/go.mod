@@ -1,0 +1,3 @@
+module talos.internal/components/pause
+
+go 1.26.0
