@@ -34,7 +34,7 @@ func Parse(file string, data []byte, report *Report) []*yaml.Node {
 	if len(data) > MaxSize {
 		report.Add(Problem{
 			Severity: Error, File: file,
-			Message: fmt.Sprintf("the input has %d bytes; the limit is %d (16 MiB)", len(data), MaxSize),
+			Message: fmt.Sprintf("the input is too large; the limit is %d bytes (16 MiB)", MaxSize),
 			Hint:    "move large manifests to a URL (KubeExternalManifestConfig)",
 		})
 		return nil

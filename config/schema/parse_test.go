@@ -19,7 +19,7 @@ func TestParseRefusesWhatIsBeyondBounds(t *testing.T) {
 		bomb += string(c) + ": &" + string(c) + " [" + strings.Repeat("*"+string(c-1)+",", 9) + "*" + string(c-1) + "]\n"
 	}
 	for _, tc := range []struct{ name, text, want string }{
-		{"size", strings.Repeat("#", 100<<20), "the limit is 16777216 (16 MiB)"},
+		{"size", strings.Repeat("#", 100<<20), "the limit is 16777216 bytes (16 MiB)"},
 		{"many keys", strings.Repeat("a: b\n", 800_000), "the limit is 750000"},
 		{"many items", "[" + strings.Repeat("a,", 800_000) + "]", "the limit is 750000"},
 		{"many nested items", strings.Repeat("- ", 800_000), "the limit is 750000"},
