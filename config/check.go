@@ -2,6 +2,7 @@ package config
 
 import (
 	"slices"
+	"strings"
 
 	"talos.internal/config/blockdoc"
 	"talos.internal/config/kubedoc"
@@ -29,11 +30,11 @@ func Examine(file string, data []byte, mode schema.Mode) schema.Report {
 	return report
 }
 
-// concerns reports whether p is about a place where something is wrong already, or about what holds it: what the
-// documents say together may only follow from that.
+// concerns reports whether p is about a place where something is wrong already, or about the object that holds it: what the
+// documents say together may only follow from that. A problem of a whole section, such as machine, is one of its own.
 func concerns(wrong schema.Report, p schema.Problem) bool {
-	return p.Path != "" && slices.ContainsFunc(wrong, func(w schema.Problem) bool {
-		return w.Document == p.Document && (schema.Within(p.Path, w.Path) || schema.Within(w.Path, p.Path))
+	return strings.ContainsAny(p.Path, ".[") && slices.ContainsFunc(wrong, func(w schema.Problem) bool {
+		return w.Path != "" && w.Document == p.Document && (schema.Within(p.Path, w.Path) || schema.Within(w.Path, p.Path))
 	})
 }
 

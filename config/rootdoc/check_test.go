@@ -23,7 +23,7 @@ func TestCheck(t *testing.T) {
 		{"an empty machine", "machine: {}", schema.Metal, []string{
 			`line 2: machine: the key "type" is required; write type: controlplane or type: worker`,
 			`line 2: machine: the key "token" is required; every machine of a cluster has the same token, as generated`,
-			"line 2: machine: an authority of the API is required: ca.crt or acceptedCAs; without one nobody can reach the machine",
+			"line 2: machine.ca: an authority of the API is required: ca.crt or acceptedCAs; without one nobody can reach the machine",
 		}},
 		{"a worker", "machine: {type: worker, token: abcdef.0123456789abcdef, ca: {crt: " + m.osCert + "}}", schema.Metal, nil},
 		{"a control-plane node without a key", "machine: {type: controlplane, token: abcdef.0123456789abcdef, ca: {crt: " + m.osCert + "}}",

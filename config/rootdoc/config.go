@@ -121,7 +121,7 @@ func Check(c *schema.Check) {
 		at.Hintf("every machine of a cluster has the same token, as generated", "the key \"token\" is required")
 	}
 	if value(m.CA).Cert == "" && len(m.AcceptedCAs) == 0 {
-		at.Hintf("without one nobody can reach the machine", "an authority of the API is required: ca.crt or acceptedCAs")
+		at.At("ca").Hintf("without one nobody can reach the machine", "an authority of the API is required: ca.crt or acceptedCAs")
 	}
 	if root.Role() == schema.ControlPlane && value(m.CA).Key == "" {
 		at.At("ca").Hintf("control-plane nodes sign certificates with it", "the key \"key\" is required on a control-plane node")
