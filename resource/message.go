@@ -18,9 +18,10 @@ import (
 // Go types stand for: integers and booleans varint (enumerations too), floats fixed, string and
 // []byte themselves; slices repeated fields, packed where proto3 packs; maps map fields; structs and
 // pointers to structs messages; pointers to scalars optional fields; time.Time and time.Duration
-// google.protobuf.Timestamp and Duration; netip.Addr, netip.AddrPort, netip.Prefix and url.URL
-// common.NetIP, NetIPPort, NetIPPrefix and URL; map[string]any google.protobuf.Struct.
-// Zero values are not sent, and the output for one value is always the same.
+// google.protobuf.Timestamp and Duration; netip.Addr, netip.AddrPort, netip.Prefix, [URL] and url.URL
+// common.NetIP, NetIPPort, NetIPPrefix and URL; map[string]any google.protobuf.Struct. [Names] helps
+// with enumerations. Zero values are not sent, nor is a field whose MarshalProto returns no bytes, and
+// the output for one value is always the same.
 type ProtoMarshaler interface {
 	MarshalProto() ([]byte, error)
 }

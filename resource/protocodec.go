@@ -21,6 +21,8 @@ type scalar struct {
 	setContent func(reflect.Value, []byte, int) error
 	// empty reports whether a value is not worth sending; nil means the zero value of the Go type.
 	empty func(reflect.Value) bool
+	// self is the encoding of a ProtoMarshaler, which is not worth sending if it is no bytes.
+	self bool
 }
 
 func (s *scalar) isEmpty(v reflect.Value) bool {
@@ -89,7 +91,14 @@ func (c single) put(b []byte, n protowire.Number, v reflect.Value) ([]byte, erro
 	if c.isEmpty(v) {
 		return b, nil
 	}
-	return c.appendValue(protowire.AppendTag(b, n, c.wire), v)
+	start := len(b)
+	b = protowire.AppendTag(b, n, c.wire)
+	tagged := len(b)
+	b, err := c.appendValue(b, v)
+	if c.self && err == nil && len(b) == tagged+1 { // only the length, which is zero
+		b = b[:start]
+	}
+	return b, err
 }
 
 func (c single) take(v reflect.Value, t protowire.Type, b []byte, depth int) (int, error) {
@@ -306,7 +315,7 @@ func (mc *messageCompiler) scalar(t reflect.Type) (*scalar, error) {
 		if m.complete && len(m.fields) == 0 && t.NumField() > 0 {
 			return nil, fmt.Errorf("%v has no proto tags", t)
 		}
-		return &scalar{wire: protowire.BytesType,
+		return &scalar{wire: protowire.BytesType, self: m.self,
 			content:    m.append,
 			setContent: func(v reflect.Value, b []byte, depth int) error { return m.parse(v, b, depth+1) },
 		}, nil

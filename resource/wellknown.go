@@ -51,13 +51,19 @@ var wellKnown = map[reflect.Type]*scalar{
 		}),
 	reflect.TypeFor[netip.Prefix](): wellKnownAs(
 		func(b []byte, x netip.Prefix) ([]byte, error) {
+			if !x.IsValid() && x.Addr().IsValid() {
+				return b, fmt.Errorf("prefix of %v has no valid length", x.Addr())
+			}
 			b, err := appendAddr(b, x.Addr())
-			return appendSecond(b, int64(x.Bits())), err
+			return appendSecond(b, int64(max(x.Bits(), 0))), err // the length of the zero prefix is -1
 		},
 		func(p pair) (netip.Prefix, error) {
 			var a netip.Addr
 			if err := unmarshal(&a, p.bytes); err != nil {
 				return netip.Prefix{}, err
+			}
+			if !a.IsValid() && p.second == 0 {
+				return netip.Prefix{}, nil
 			}
 			if p.second > uint64(a.BitLen()) {
 				return netip.Prefix{}, fmt.Errorf("prefix length %d is out of range for %v", p.second, a)
@@ -69,6 +75,11 @@ var wellKnown = map[reflect.Type]*scalar{
 			return protowire.AppendString(protowire.AppendTag(b, 1, protowire.BytesType), u.String()), nil
 		},
 		func(p pair) (u url.URL, err error) { return u, unmarshal(&u, p.bytes) }),
+	reflect.TypeFor[URL](): wellKnownAs(
+		func(b []byte, u URL) ([]byte, error) {
+			return protowire.AppendString(protowire.AppendTag(b, 1, protowire.BytesType), u.String()), nil
+		},
+		func(p pair) (u URL, err error) { return u, u.UnmarshalText(p.bytes) }),
 	reflect.TypeFor[map[string]any](): {wire: protowire.BytesType,
 		content:    appendStruct,
 		setContent: setStruct,
