@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"talos.internal/config/doctest"
 	"talos.internal/config/kubedoc"
 )
 
@@ -131,7 +132,7 @@ func TestQuantityLess(t *testing.T) {
 }
 
 func TestPublicKeyPEM(t *testing.T) {
-	replacer := pems(t)
+	replacer := doctest.Material(t)
 	for _, tc := range []struct {
 		name, text, want string
 	}{

@@ -1,7 +1,6 @@
-package sysdoc_test
+package doctest
 
 import (
-	"flag"
 	"fmt"
 	"os"
 	"strings"
@@ -10,15 +9,11 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"talos.internal/config/schema"
-	"talos.internal/config/sysdoc"
 )
 
-var update = flag.Bool("update", false, "write the golden files")
-
-var registry = schema.NewRegistry(sysdoc.Kinds())
-
-// load decodes and validates the documents of text, and checks them together for a machine of the given role.
-func load(text string, role schema.Role) (schema.Set, schema.Report) {
+// Load decodes and validates the documents of text, and checks them together for a machine of the given role.
+func (s Suite) Load(text string, role schema.Role) (schema.Set, schema.Report) {
+	registry := schema.NewRegistry(s.Kinds)
 	var report schema.Report
 	var set schema.Set
 	for _, node := range schema.Parse("", []byte(text), &report) {
@@ -42,14 +37,14 @@ func load(text string, role schema.Role) (schema.Set, schema.Report) {
 		set = append(set, schema.Entry{Value: doc, Node: node})
 	}
 	if report.Err() == nil {
-		sysdoc.Check(&schema.Check{Set: set, Role: role, Report: &report})
+		s.Check(&schema.Check{Set: set, Role: role, Report: &report})
 	}
 	report.Sort()
 	return set, report
 }
 
-// encode is what load undoes: the document with its apiVersion and kind.
-func encode(t *testing.T, d schema.Document) string {
+// Encode is what [Suite.Load] undoes: the document with its apiVersion and kind.
+func Encode(t *testing.T, d schema.Document) string {
 	t.Helper()
 	body := schema.EncodeValue(d)
 	head := []*yaml.Node{

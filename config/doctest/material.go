@@ -1,4 +1,4 @@
-package sysdoc_test
+package doctest
 
 import (
 	"crypto"
@@ -6,18 +6,15 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"math/big"
-	"os"
-	"regexp"
 	"strings"
 	"sync"
 	"testing"
 	"time"
-
-	"talos.internal/config/schema"
 )
 
 // material are PEM blocks made for this run, by the names under which the cases use them in double-quoted YAML strings.
@@ -26,21 +23,30 @@ var material = sync.OnceValues(func() (*strings.Replacer, error) {
 	ca := m.ecdsa(elliptic.P256())
 	other := m.ecdsa(elliptic.P256())
 	leaf := m.ecdsa(elliptic.P384())
+	weak := m.rsa(1024)
 	_, ed, err := ed25519.GenerateKey(rand.Reader)
 	m.keep(err)
 	caCert := m.cert(ca, true, x509.KeyUsageCertSign)
 	pairs := []string{
 		"${CA}", m.pem("CERTIFICATE", caCert),
+		"${CAKEY}", m.key(ca),
 		"${OTHERKEY}", m.key(other),
 		"${LEAF}", m.pem("CERTIFICATE", m.cert(leaf, false, x509.KeyUsageDigitalSignature)),
 		"${LEAFKEY}", m.key(leaf),
+		"${NOSIGN}", m.pem("CERTIFICATE", m.cert(ca, true, x509.KeyUsageCRLSign)),
+		"${WEAKKEY}", m.key(weak),
+		"${EDKEY}", m.key(ed),
+		"${P224KEY}", m.key(m.ecdsa(elliptic.P224())),
 		"${PUBLIC}", m.public(ca.Public()),
 		"${EDPUBLIC}", m.public(ed.Public()),
+		"${WEAKPUBLIC}", m.public(weak.Public()),
+		"${RSAPUBLIC}", m.pem("RSA PUBLIC KEY", x509.MarshalPKCS1PublicKey(&m.rsa(2048).PublicKey)),
 	}
 	return strings.NewReplacer(pairs...), m.err
 })
 
-func pems(t *testing.T) *strings.Replacer {
+// Material replaces ${CA} and the like by PEM blocks that were made for this run.
+func Material(t *testing.T) *strings.Replacer {
 	t.Helper()
 	r, err := material()
 	if err != nil {
@@ -60,6 +66,12 @@ func (m *maker) keep(err error) {
 
 func (m *maker) ecdsa(c elliptic.Curve) *ecdsa.PrivateKey {
 	k, err := ecdsa.GenerateKey(c, rand.Reader)
+	m.keep(err)
+	return k
+}
+
+func (m *maker) rsa(bits int) *rsa.PrivateKey {
+	k, err := rsa.GenerateKey(rand.Reader, bits)
 	m.keep(err)
 	return k
 }
@@ -95,38 +107,4 @@ func (m *maker) public(k crypto.PublicKey) string {
 // pem returns the block as it stands in a double-quoted YAML string.
 func (m *maker) pem(label string, b []byte) string {
 	return strings.ReplaceAll(string(pem.EncodeToMemory(&pem.Block{Type: label, Bytes: b})), "\n", `\n`)
-}
-
-var documentLine = regexp.MustCompile(`(?m)^---\n`)
-
-// TestSamples decodes what the public client generates and encodes it to the same text.
-func TestSamples(t *testing.T) {
-	for _, tc := range []struct {
-		file string
-		role schema.Role
-		docs int
-	}{
-		{"testdata/controlplane.yaml", schema.ControlPlane, 4},
-		{"testdata/worker.yaml", schema.Worker, 4},
-	} {
-		t.Run(tc.file, func(t *testing.T) {
-			b, err := os.ReadFile(tc.file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			set, report := load(string(b), tc.role)
-			if len(report) > 0 {
-				t.Errorf("problems = %v; want none", report)
-			}
-			want := documentLine.Split(string(b), -1)
-			if len(set) != tc.docs || len(want) != tc.docs {
-				t.Fatalf("documents = %d of %d; want %d", len(set), len(want), tc.docs)
-			}
-			for i, e := range set {
-				if got := encode(t, e.Value); got != want[i] {
-					t.Errorf("encode(%s) = %s; want %s", e.Title(), got, want[i])
-				}
-			}
-		})
-	}
 }
