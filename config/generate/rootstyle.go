@@ -75,13 +75,13 @@ func (in Input) rootCluster(role schema.Role) *rootdoc.Cluster {
 	c := in.cluster(role)
 	c.ID, c.Secret = s.ClusterID, s.ClusterSecret.Reveal()
 	c.ControlPlane = &rootdoc.ControlPlane{Endpoint: in.Endpoint}
-	c.ClusterName = in.ClusterName
 	c.Network = &rootdoc.ClusterNetwork{DNSDomain: in.DNSDomain, PodSubnets: pods, ServiceSubnets: services}
 	c.CA = certificate(s.Kubernetes)
 	c.Discovery = in.rootDiscovery()
 	if role == schema.Worker {
 		return c
 	}
+	c.ClusterName = in.ClusterName
 	c.CA = pair(s.Kubernetes)
 	c.AggregatorCA = pair(s.FrontProxy)
 	c.ServiceAccount = &rootdoc.Key{Key: scalar.EncodedKey(s.ServiceAccount.PEM())}
