@@ -158,7 +158,7 @@ func TestEachDoesNotAskAfterTheEnd(t *testing.T) {
 			return 0, ctx.Err()
 		}, WithLimit(1))
 
-		if asked.Load() != 1 || got[0].Err != context.Canceled || got[1].Err != errBroken || got[2].Err != errBroken || got[2].Node != "c" {
+		if asked.Load() != 1 || !errors.Is(got[0].Err, context.Canceled) || !errors.Is(got[1].Err, errBroken) || !errors.Is(got[2].Err, errBroken) || got[2].Node != "c" {
 			t.Errorf("Each = %v after %d calls; want one call and then %v", got, asked.Load(), errBroken)
 		}
 	})

@@ -85,7 +85,7 @@ func TestOnly(t *testing.T) {
 		t.Errorf("Only(two) = %v; want an error", got)
 	}
 
-	if _, err := Only((*machinepb.VersionResponse)(nil), failed); err != failed {
+	if _, err := Only((*machinepb.VersionResponse)(nil), failed); !errors.Is(err, failed) {
 		t.Errorf("Only(failed call) = %v; want %v", err, failed)
 	}
 
