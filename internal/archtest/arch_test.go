@@ -38,7 +38,7 @@ var lattice = []struct {
 	{"internal/ctrl", []string{"controller", "state", "resource", "config", "secret",
 		"internal/sys", "internal/boot", "internal/supervise", "internal/discovery"}},
 	{"internal/server", []string{"api", "controller", "state", "resource", "config", "secret",
-		"internal/sys", "internal/boot", "internal/supervise", "internal/ctrl", "internal/buildinfo"}},
+		"internal/sys", "internal/boot", "internal/supervise", "internal/ctrl", "internal/buildinfo", "internal/proxy"}}, // proxy: the table of roles, which machined checks again
 	{"client", []string{"api", "resource", "config", "secret", "state", "internal/atomicfile"}},
 	{"internal/provision", []string{"client", "api", "resource", "config", "secret", "internal/sys", "internal/image", "internal/atomicfile"}},
 	{"internal/cli", []string{"client", "api", "resource", "config", "secret", "internal/provision", "internal/image",
