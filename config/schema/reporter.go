@@ -7,8 +7,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Reporter collects problems of one document at one place in it. It is cheap to copy; the zero value discards
-// positions and panics on use: get one from [NewReporter].
+// Reporter collects problems of one document at one place in it. Get one from [NewReporter]; the zero value is of no use.
 type Reporter struct {
 	report   *Report
 	file     string
