@@ -11,7 +11,7 @@ export GOTOOLCHAIN := local
 export CGO_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help talosctl components image cluster test unit lint generate generated bench fuzz clean
+.PHONY: help talosctl components image cluster test unit lint generate generated bench fuzz simulate clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -63,6 +63,9 @@ fuzz: ## each fuzz target for FUZZ (30s)
 			echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZ) $$pkg || exit 1; \
 		done; \
 	done
+
+simulate: ## membership under faults, in virtual time; it has an open defect: docs/arch/discovery.md
+	CGO_ENABLED=1 $(GO) test -race -timeout 15m ./internal/discovery -run 'TestSimulation|TestRandomFaults' -seeds 10
 
 clean: ## remove what was built
 	rm -rf $(OUT)
