@@ -125,7 +125,7 @@ func (o operation) apply(doc *yaml.Node) error {
 		if err != nil {
 			return err
 		}
-		if !equal(v, o.value) {
+		if !Equal(v, o.value) {
 			return fmt.Errorf("the value is not the one that the test expects")
 		}
 		return nil
@@ -160,7 +160,7 @@ func find(doc *yaml.Node, path []string) (*yaml.Node, error) {
 func step(n *yaml.Node, token string) (*yaml.Node, error) {
 	switch n.Kind {
 	case yaml.MappingNode:
-		if i := indexOf(n, token); i >= 0 {
+		if i := schema.KeyIndex(n, token); i >= 0 {
 			return n.Content[i+1], nil
 		}
 		return nil, fmt.Errorf("there is no key %q", token)
@@ -206,7 +206,7 @@ func add(doc *yaml.Node, path []string, v *yaml.Node) error {
 	}
 	switch parent.Kind {
 	case yaml.MappingNode:
-		if i := indexOf(parent, token); i >= 0 {
+		if i := schema.KeyIndex(parent, token); i >= 0 {
 			return merger{}.replace(parent.Content[i+1], v, nil, "")
 		}
 		parent.Content = append(parent.Content, schema.StringNode(token), v)
@@ -239,7 +239,7 @@ func remove(doc *yaml.Node, path []string) (*yaml.Node, error) {
 		return nil, err
 	}
 	if parent.Kind == yaml.MappingNode {
-		i := indexOf(parent, token)
+		i := schema.KeyIndex(parent, token)
 		parent.Content = append(parent.Content[:i:i], parent.Content[i+2:]...)
 		return v, nil
 	}

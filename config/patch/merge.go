@@ -35,7 +35,7 @@ func (m merger) mapping(dst, src *yaml.Node, t *schema.Type, path string) error 
 		key, value := src.Content[i], src.Content[i+1]
 		at := schema.Join(path, key.Value)
 		f, ft := child(t, key.Value)
-		there := indexOf(dst, key.Value)
+		there := schema.KeyIndex(dst, key.Value)
 		if isDelete(value) {
 			if there < 0 {
 				return fmt.Errorf("%s: %w: there is no such key to delete", where(key.Line, m.document, at), ErrNoMatch)
@@ -102,7 +102,7 @@ func isZero(n *yaml.Node) bool {
 
 // replace puts src in dst's place and keeps dst's comments where src has none.
 func (m merger) replace(dst, src *yaml.Node, t *schema.Type, path string) error {
-	if equal(dst, src) {
+	if Equal(dst, src) {
 		return nil // keep the quotes and the layout that are there
 	}
 	v, err := m.fresh(src, t, path)
@@ -207,7 +207,7 @@ func hasAll(n *yaml.Node, keys []string) bool {
 
 func agree(a, b *yaml.Node, keys []string) bool {
 	for _, k := range keys {
-		if !equal(schema.Child(a, k), schema.Child(b, k)) {
+		if !Equal(schema.Child(a, k), schema.Child(b, k)) {
 			return false
 		}
 	}
@@ -215,10 +215,7 @@ func agree(a, b *yaml.Node, keys []string) bool {
 }
 
 // Equal reports whether two trees hold the same values; the order of keys, comments and layout do not count.
-func Equal(a, b *yaml.Node) bool { return equal(a, b) }
-
-// equal reports whether two trees hold the same values, mappings in any order.
-func equal(a, b *yaml.Node) bool {
+func Equal(a, b *yaml.Node) bool {
 	if a.Kind != b.Kind || len(a.Content) != len(b.Content) {
 		return false
 	}
@@ -228,14 +225,14 @@ func equal(a, b *yaml.Node) bool {
 	case yaml.MappingNode:
 		for i := 0; i+1 < len(a.Content); i += 2 {
 			v := schema.Child(b, a.Content[i].Value)
-			if v == nil || !equal(a.Content[i+1], v) {
+			if v == nil || !Equal(a.Content[i+1], v) {
 				return false
 			}
 		}
 		return true
 	default:
 		for i := range a.Content {
-			if !equal(a.Content[i], b.Content[i]) {
+			if !Equal(a.Content[i], b.Content[i]) {
 				return false
 			}
 		}
@@ -247,14 +244,4 @@ func equal(a, b *yaml.Node) bool {
 func sameTag(a, b *yaml.Node) bool {
 	x, y := a.ShortTag(), b.ShortTag()
 	return x == y || x != "!!null" && y != "!!null" && x != "!!str" && y != "!!str"
-}
-
-// indexOf returns the index in m.Content of key, or -1.
-func indexOf(m *yaml.Node, key string) int {
-	for i := 0; i+1 < len(m.Content); i += 2 {
-		if m.Content[i].Value == key {
-			return i
-		}
-	}
-	return -1
 }

@@ -139,8 +139,8 @@ func resolve(n *yaml.Node) *yaml.Node {
 	return n
 }
 
-// mappingIndex returns the index in m.Content of key, or -1.
-func mappingIndex(m *yaml.Node, key string) int {
+// KeyIndex returns the index of key in the Content of mapping m, or -1; its value follows it.
+func KeyIndex(m *yaml.Node, key string) int {
 	for i := 0; i+1 < len(m.Content); i += 2 {
 		if m.Content[i].Value == key {
 			return i
@@ -155,7 +155,7 @@ func Child(m *yaml.Node, key string) *yaml.Node {
 	if m == nil || m.Kind != yaml.MappingNode {
 		return nil
 	}
-	if i := mappingIndex(m, key); i >= 0 {
+	if i := KeyIndex(m, key); i >= 0 {
 		return resolve(m.Content[i+1])
 	}
 	return nil

@@ -57,7 +57,7 @@ func Locate(n *yaml.Node, path string) (line, column int) {
 		n = resolve(n)
 		switch {
 		case item < 0 && n.Kind == yaml.MappingNode:
-			i := mappingIndex(n, seg)
+			i := KeyIndex(n, seg)
 			if i < 0 {
 				return line, column
 			}
