@@ -35,14 +35,19 @@ var lattice = []struct {
 	{"internal/image", []string{"internal/sys", "resource"}},
 	{"internal/discovery", []string{"api", "secret"}},
 	{"internal/proxy", []string{"api", "secret"}},
-	{"internal/ctrl", []string{"controller", "state", "resource", "config", "secret",
+	{"internal/event", []string{"api"}},
+	{"internal/trust", []string{"api", "secret"}},
+	{"internal/effective", []string{"config", "resource", "state"}},
+	{"internal/container", []string{"internal/sys", "internal/supervise", "resource"}},
+	{"internal/ctrl", []string{"internal/effective", "internal/event", "internal/trust", "internal/container", "api", "controller", "state", "resource", "config", "secret",
 		"internal/sys", "internal/boot", "internal/supervise", "internal/discovery"}},
 	{"internal/server", []string{"api", "controller", "state", "resource", "config", "secret",
-		"internal/sys", "internal/boot", "internal/supervise", "internal/ctrl", "internal/buildinfo", "internal/proxy"}}, // proxy: the table of roles, which machined checks again
+		"internal/sys", "internal/boot", "internal/supervise", "internal/ctrl", "internal/buildinfo", "internal/proxy", "internal/event", "internal/effective", "internal/container"}}, // proxy: the table of roles, which machined checks again
 	{"client", []string{"api", "resource", "config", "secret", "state", "internal/atomicfile"}},
 	{"internal/provision", []string{"client", "api", "resource", "config", "secret", "internal/sys", "internal/image", "internal/atomicfile"}},
 	{"internal/cli", []string{"client", "api", "resource", "config", "secret", "internal/provision", "internal/image",
 		"internal/atomicfile", "internal/buildinfo"}},
+	{"internal/node", []string{"internal", "api", "client", "config", "controller", "resource", "secret", "state"}}, // the composition root
 	{"cmd", []string{"internal", "api", "client", "config", "controller", "resource", "secret", "state"}},
 	{"e2e", []string{"internal", "api", "client", "config", "resource", "secret", "state"}},
 }
