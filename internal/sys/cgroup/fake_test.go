@@ -488,3 +488,37 @@ func FuzzParseStat(f *testing.F) {
 		}
 	})
 }
+
+func TestVacateMakesRoomForGroupsBelow(t *testing.T) {
+	pid := fmt.Sprint(os.Getpid())
+	for _, tc := range []struct {
+		name, mounts string
+		container    bool // the root has a type, so it is none of a machine
+		want         []string
+	}{
+		{"v2 of a machine", mountsV2, false, []string{
+			"unified/cgroup.procs 42", "unified/cgroup.subtree_control +cpu +io +memory +pids", "unified/init/cgroup.procs " + pid}},
+		// The kernel takes a process out of the one file when it is written to the other; files of a test do not, and keep the last.
+		{"v2 of a container", mountsV2, true, []string{
+			"unified/cgroup.procs 42", "unified/cgroup.subtree_control +cpu +io +memory +pids", "unified/cgroup.type domain", "unified/init/cgroup.procs 42"}},
+		{"v1", mountsV1, true, []string{
+			"cpu,cpuacct/init/cgroup.procs " + pid, "freezer/init/cgroup.procs " + pid, "memory/init/cgroup.procs " + pid, "pids/init/cgroup.procs " + pid}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			tree := fake(t, tc.mounts)
+			if tree.Version() == V2 {
+				put(t, filepath.Join(tree.dirs[""], "cgroup.procs"), "42\n")
+				if tc.container {
+					put(t, filepath.Join(tree.dirs[""], "cgroup.type"), "domain\n")
+				}
+			}
+			to, err := tree.Group("/").Vacate("init")
+			if to.Path() != "/init" || err != nil {
+				t.Errorf("Vacate() = %s, %v; want /init", to.Path(), err)
+			}
+			if d := cmp.Diff(tc.want, written(t, tree)); d != "" {
+				t.Errorf("written (-want +got):\n%s", d)
+			}
+		})
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -45,6 +46,16 @@ func ParseMembership(r io.Reader) ([]Membership, error) {
 		out = append(out, m)
 	}
 	return out, s.Err()
+}
+
+// Memberships returns where a process is in each hierarchy. root is put before every path; empty means "/". The error is
+// fs.ErrNotExist if there is no such process.
+func Memberships(root string, pid int) ([]Membership, error) {
+	list, err := membership(root, pid)
+	if err != nil {
+		return nil, fmt.Errorf("groups of process %d: %w", pid, err)
+	}
+	return list, nil
 }
 
 func membership(root string, pid int) ([]Membership, error) {
@@ -167,6 +178,37 @@ func (g Group) Evacuate(to Group) error {
 		}
 	}
 	return nil
+}
+
+// Vacate makes the group leaf in g and moves this process into it, and with v2 all that is in g itself; then g gives all its
+// controllers to the groups below. It is how PID 1 of a container makes room: with v2 [Group.Create] refuses to make a group
+// below one that has processes. In the root of a machine, which may have them, this process alone is moved.
+//
+// The error wraps syscall.EBUSY if there are processes in g that cannot be seen from this pid namespace.
+func (g Group) Vacate(leaf string) (Group, error) {
+	to := g.t.Group(path.Join(g.path, leaf))
+	for _, dir := range to.all() {
+		if err := g.t.mkdir(dir); err != nil && !errors.Is(err, fs.ErrExist) {
+			return to, fmt.Errorf("create group %s: %w", to.path, err)
+		}
+	}
+	if err := to.Add(os.Getpid()); err != nil {
+		return to, err
+	}
+	if g.t.version == V1 {
+		return to, nil
+	}
+	dir, _ := g.dir("")
+	// The root of a machine has no type (admin-guide/cgroup-v2.rst, "cgroup.type").
+	if _, err := os.Stat(filepath.Join(dir, "cgroup.type")); err == nil {
+		if err := g.Evacuate(to); err != nil {
+			return to, err
+		}
+	}
+	if err := enable(dir); err != nil {
+		return to, fmt.Errorf("give controllers to the groups below %s: %w", g.path, err)
+	}
+	return to, nil
 }
 
 // Kill sends SIGKILL to all processes in the group and in those below, and waits until there are none. Processes that

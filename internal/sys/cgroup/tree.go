@@ -57,6 +57,20 @@ func Detect(root string) (*Tree, error) {
 	return t, nil
 }
 
+// VersionOf returns the version of the tree that [Detect] finds in a table of mounts; 0 if there is none.
+func VersionOf(table []proc.MountInfo) Version {
+	v, _ := choose(table)
+	return v
+}
+
+// Controls reports whether a mount is part of the tree of that version: a hierarchy in which groups are made.
+func (v Version) Controls(m proc.MountInfo) bool {
+	if v == V2 {
+		return m.Type == "cgroup2"
+	}
+	return m.Type == "cgroup" && slices.ContainsFunc(controllers, m.HasSuperOption)
+}
+
 // choose decides which mounts are the tree.
 func choose(mounts []proc.MountInfo) (Version, map[string]string) {
 	v1, v2 := map[string]string{}, ""

@@ -19,6 +19,11 @@ type Options struct {
 	User *User
 	// Bound, if not nil, are the capabilities that it and its children can ever have; the empty set means none.
 	Bound *Caps
+	// Ambient are capabilities that it has although its user is not root, and passes on to what it executes. They have to be
+	// in Bound, if that is set, and this process must have them: the error is fs.ErrPermission otherwise.
+	Ambient Caps
+	// Nice is its priority, from -20 to 19; 0 leaves that of this process. Below that of this process it needs CAP_SYS_NICE.
+	Nice int
 	// NoNewPrivs keeps it and its children from getting rights by executing a program (no_new_privs.rst).
 	NoNewPrivs bool
 	// OnThread, if not nil, is called on the thread that forks the child, just before. What the child inherits from
@@ -33,19 +38,26 @@ type User struct {
 	Groups   []uint32 // supplementary; none if empty
 }
 
-// start starts cmd, on a thread of its own if something has to be set for it: no_new_privs, the bounding set and a cgroup
-// v1 belong to a thread, and the fork inherits them. A goroutine that ends while it is locked to its thread takes the thread
+// start starts cmd, on a thread of its own if something has to be set for it: no_new_privs, the bounding set, the priority
+// and a cgroup v1 belong to a thread, and the fork inherits them. A goroutine that ends while it is locked to its thread takes the thread
 // with it; the other threads stay as they are.
 func (o Options) start(cmd *exec.Cmd) error {
-	if o.User != nil {
+	if o.User != nil || o.Ambient != 0 {
 		attr := syscall.SysProcAttr{}
 		if cmd.SysProcAttr != nil {
 			attr = *cmd.SysProcAttr
 		}
-		attr.Credential = &syscall.Credential{Uid: o.User.UID, Gid: o.User.GID, Groups: o.User.Groups}
+		if o.User != nil {
+			attr.Credential = &syscall.Credential{Uid: o.User.UID, Gid: o.User.GID, Groups: o.User.Groups}
+		}
+		for c := range 64 {
+			if o.Ambient&(1<<c) != 0 {
+				attr.AmbientCaps = append(attr.AmbientCaps, uintptr(c))
+			}
+		}
 		cmd.SysProcAttr = &attr
 	}
-	if o.Bound == nil && !o.NoNewPrivs && o.OnThread == nil {
+	if o.Bound == nil && !o.NoNewPrivs && o.Nice == 0 && o.OnThread == nil {
 		return cmd.Start()
 	}
 	if cmd.SysProcAttr != nil && cmd.SysProcAttr.Pdeathsig != 0 {
@@ -80,6 +92,11 @@ func (o Options) onThread() error {
 	if o.OnThread != nil {
 		if err := o.OnThread(); err != nil {
 			return err
+		}
+	}
+	if o.Nice != 0 {
+		if err := unix.Setpriority(unix.PRIO_PROCESS, 0, o.Nice); err != nil { // 0 is the calling thread (setpriority(2), notes)
+			return fmt.Errorf("set priority %d: %w", o.Nice, err)
 		}
 	}
 	if o.Bound != nil {

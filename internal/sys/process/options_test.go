@@ -224,3 +224,65 @@ func TestKernelRefusesAnUnknownEnd(t *testing.T) {
 		t.Errorf("Reboot(somehow) = %v; want EINVAL", err)
 	}
 }
+
+func TestAUserCanKeepACapabilityAndBeNice(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root, to become another user")
+	}
+	r := running(t, nil)
+	keep, err := ParseCaps("CAP_NET_BIND_SERVICE")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := status(t, r, Options{User: &User{UID: 50, GID: 51}, Bound: &keep, Ambient: keep, Nice: 19})
+	if s.UIDs[0] != 50 || s.CapEffective != uint64(keep) || s.CapAmbient != uint64(keep) || s.CapBounding != uint64(keep) {
+		t.Errorf("status = %+v; want user 50 with %s", s, keep)
+	}
+	if p, err := syscall.Getpriority(syscall.PRIO_PROCESS, 0); p == 20-19 || err != nil {
+		t.Errorf("this process has the priority of its child (%v)", err)
+	}
+}
+
+func TestLimitsStayWithinWhatIsAllowed(t *testing.T) {
+	if _, err := ParseLimit("FILES"); !errors.Is(err, syscall.EINVAL) {
+		t.Errorf("ParseLimit(FILES) = %v; want EINVAL", err)
+	}
+	n, err := ParseLimit("RLIMIT_CORE")
+	if n != unix.RLIMIT_CORE || err != nil {
+		t.Fatalf("ParseLimit(RLIMIT_CORE) = %d, %v; want %d", n, err, unix.RLIMIT_CORE)
+	}
+	if os.Getuid() != 0 {
+		t.Skip("needs root, to start a child as another user")
+	}
+	r := running(t, nil)
+	user := &User{UID: 50, GID: 51}
+	cmd := child("cat:0")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := r.Start(cmd, Options{User: user})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { in.Close(); wait(t, c) }()
+	for _, want := range []Limit{{100, 200}, {50, 150}} {
+		if got, err := SetLimitWithin(c.PID(), user, n, want); got != want || err != nil {
+			t.Errorf("SetLimitWithin(%+v) = %+v, %v", want, got, err)
+		}
+	}
+	s, err := (proc.Reader{}).Status(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Limit{120, 1000}
+	if s.CapEffective&(1<<unix.CAP_SYS_RESOURCE) == 0 {
+		want = Limit{120, 150}
+	}
+	if got, err := SetLimitWithin(c.PID(), user, n, Limit{120, 1000}); got != want || err != nil {
+		t.Errorf("SetLimitWithin(120, 1000 above the hard limit) = %+v, %v; want %+v", got, err, want)
+	}
+	if os.Getuid() != 0 || syscall.Geteuid() != 0 {
+		t.Error("this process became another user")
+	}
+}
