@@ -234,5 +234,5 @@ func (Endpoint) ResourceDefinition() resource.Definition {
 const (
 	EndpointAPIServer    = "kube-apiserver" // from the API of Kubernetes
 	EndpointDiscovery    = "discovery"      // from the members
-	EndpointControlPlane = "controlplane"   // both together
+	EndpointControlPlane = "controlplane"   // from the machine config
 )

@@ -105,6 +105,44 @@ func (s Spec) Marshal() ([]byte, error) {
 	})
 }
 
+// Client returns the client certificate of the current context of a kubeconfig, which must have it inline.
+//
+// The error names what is missing and quotes no credentials.
+func Client(data []byte) (secret.Pair, error) {
+	var f file
+	if err := yaml.Unmarshal(data, &f); err != nil {
+		return secret.Pair{}, errors.New("read kubeconfig: it is not a kubeconfig in YAML")
+	}
+
+	for _, c := range f.Contexts {
+		if c.Name != f.CurrentContext {
+			continue
+		}
+
+		for _, u := range f.Users {
+			if u.Name != c.Context.User {
+				continue
+			}
+
+			cert, err1 := base64.StdEncoding.DecodeString(u.User.ClientCertificateData)
+			key, err2 := base64.StdEncoding.DecodeString(u.User.ClientKeyData)
+
+			if err1 != nil || err2 != nil {
+				return secret.Pair{}, fmt.Errorf("read kubeconfig: the certificate or key of user %q is not base64", u.Name)
+			}
+
+			pair, err := secret.ParsePair(cert, key)
+			if err != nil {
+				return secret.Pair{}, fmt.Errorf("read kubeconfig: user %q: %w", u.Name, err)
+			}
+
+			return pair, nil
+		}
+	}
+
+	return secret.Pair{}, fmt.Errorf("read kubeconfig: no user of the current context %q", f.CurrentContext)
+}
+
 func (s Spec) validate() error {
 	var errs []error
 
