@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 
 	"github.com/vishvananda/netlink"
@@ -15,8 +16,9 @@ import (
 
 // Conn speaks to the kernel about one network namespace. Close it at the end. It is safe for concurrent use.
 type Conn struct {
-	h  *netlink.Handle
-	ns netns.NsHandle // none if it is that of whoever calls
+	h   *netlink.Handle
+	raw map[int]*nl.SocketHandle // for the dumps that the library does not keep all of
+	ns  netns.NsHandle           // none if it is that of whoever calls
 }
 
 // Open returns a Conn to the network namespace of the calling thread. Watch has to be called in it, too.
@@ -25,7 +27,32 @@ func Open() (*Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open rtnetlink: %w", err)
 	}
-	return &Conn{h: h, ns: netns.None()}, nil
+	c := &Conn{h: h, ns: netns.None()}
+	if err := c.openRaw(); err != nil {
+		return nil, fmt.Errorf("open rtnetlink: %w", err)
+	}
+	return c, nil
+}
+
+// openRaw opens the socket for dumps of our own. After an error the Conn is closed.
+func (c *Conn) openRaw() error {
+	s, err := nl.GetNetlinkSocketAt(c.ns, netns.None(), unix.NETLINK_ROUTE)
+	if err != nil {
+		_ = c.Close()
+		return err
+	}
+	c.raw = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: s}}
+	return nil
+}
+
+// dump asks for all objects of a kind and returns the messages.
+func (c *Conn) dump(ask, answer uint16, family int) ([][]byte, error) {
+	return whole(func() ([][]byte, error) {
+		req := nl.NewNetlinkRequest(int(ask), unix.NLM_F_DUMP)
+		req.Sockets = c.raw
+		req.AddData(nl.NewIfInfomsg(family))
+		return req.Execute(unix.NETLINK_ROUTE, answer)
+	})
 }
 
 // OpenAt returns a Conn to the network namespace that a file stands for: of a process (/proc/PID/ns/net) or one that was
@@ -40,12 +67,19 @@ func OpenAt(file string) (*Conn, error) {
 		_ = ns.Close()
 		return nil, fmt.Errorf("open rtnetlink of %s: %w", file, err)
 	}
-	return &Conn{h: h, ns: ns}, nil
+	c := &Conn{h: h, ns: ns}
+	if err := c.openRaw(); err != nil {
+		return nil, fmt.Errorf("open rtnetlink of %s: %w", file, err)
+	}
+	return c, nil
 }
 
 // Close ends the Conn. Watches of it go on.
 func (c *Conn) Close() error {
 	c.h.Close()
+	for _, s := range c.raw {
+		s.Close()
+	}
 	if c.ns.IsOpen() {
 		return c.ns.Close()
 	}
@@ -72,23 +106,42 @@ const (
 	Links Change = 1 << iota
 	Addresses
 	Routes
+	Rules
 )
 
 // All is everything.
-const All = Links | Addresses | Routes
+const All = Links | Addresses | Routes | Rules
 
-// Watch calls fn when something may have changed: at first with [All], so that nothing is missed between a list and the
-// watch, then for what the kernel tells of. While fn runs, what comes is put together into one call. After a loss in the
-// kernel's buffer it is All.
+// groups are the multicast groups of rtnetlink that tell of what.
+func groups(what Change) []uint {
+	var out []uint
+	for _, g := range []struct {
+		what Change
+		ids  []uint
+	}{
+		{Links, []uint{unix.RTNLGRP_LINK}},
+		{Addresses, []uint{unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR}},
+		{Routes, []uint{unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE}},
+		{Rules, []uint{unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE}},
+	} {
+		if what&g.what != 0 {
+			out = append(out, g.ids...)
+		}
+	}
+	return out
+}
+
+// Watch calls fn when something of what may have changed: at first with all of it, so that nothing is missed between a
+// list and the watch, then for what the kernel tells of. While fn runs, what comes is put together into one call. After
+// a loss in the kernel's buffer it is all of it again.
 //
 // It returns the cause of the context's end, or an error of fn or of the socket.
-func (c *Conn) Watch(ctx context.Context, fn func(Change) error) error {
-	s, err := nl.SubscribeAt(c.ns, netns.None(), unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
-		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE)
+func (c *Conn) Watch(ctx context.Context, what Change, fn func(Change) error) error {
+	s, err := nl.SubscribeAt(c.ns, netns.None(), unix.NETLINK_ROUTE, groups(what)...)
 	if err != nil {
 		return fmt.Errorf("watch links: %w", err)
 	}
-	p := pending{wake: make(chan struct{}, 1)}
+	p := pending{wake: make(chan struct{}, 1), watched: what}
 	p.add(All)
 	done := make(chan error, 1)
 	go func() { done <- p.receive(s.Receive) }()
@@ -108,7 +161,11 @@ func (c *Conn) Watch(ctx context.Context, fn func(Change) error) error {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
-			if err := fn(p.take()); err != nil {
+			what := p.take()
+			if what == 0 {
+				continue // told of already
+			}
+			if err := fn(what); err != nil {
 				return err
 			}
 		}
@@ -117,13 +174,14 @@ func (c *Conn) Watch(ctx context.Context, fn func(Change) error) error {
 
 // pending are changes that nobody was told of yet.
 type pending struct {
-	wake chan struct{} // holds one if there are some
-	mu   sync.Mutex
-	what Change
+	wake    chan struct{} // holds one if there are some
+	watched Change        // others are not kept
+	mu      sync.Mutex
+	what    Change
 }
 
 func (p *pending) add(c Change) {
-	if c == 0 {
+	if c &= p.watched; c == 0 {
 		return
 	}
 	p.mu.Lock()
@@ -145,20 +203,20 @@ func (p *pending) take() Change {
 
 // LinkByName returns the link of a name, or of one of its alternative names. The error wraps ENODEV if there is none.
 func (c *Conn) LinkByName(name string) (Link, error) {
-	l, err := c.h.LinkByName(name)
+	links, err := c.Links()
 	if err != nil {
-		return Link{}, fmt.Errorf("link %s: %w", name, noDevice(err))
+		return Link{}, err
 	}
-	return link(l), nil
+	return byName(links, name)
 }
 
-// noDevice gives the library's own error for a missing link the kernel's number.
-func noDevice(err error) error {
-	var missing netlink.LinkNotFoundError
-	if errors.As(err, &missing) {
-		return fmt.Errorf("%w: %w", unix.ENODEV, err)
+func byName(links []Link, name string) (Link, error) {
+	for _, l := range links {
+		if l.Name == name || slices.Contains(l.AltNames, name) {
+			return l, nil
+		}
 	}
-	return err
+	return Link{}, fmt.Errorf("link %s: %w", name, unix.ENODEV)
 }
 
 // byIndex names a link for the library, which looks only at the index then.

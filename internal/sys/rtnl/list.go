@@ -1,12 +1,14 @@
 package rtnl
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net"
 	"net/netip"
 	"slices"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -17,9 +19,12 @@ type Link struct {
 	AltNames     []string
 	Kind         string // what made it: "veth", "bridge", "vlan", …; "device" for hardware and lo
 	Type         string // of its layer: "ether", "loopback", …
+	HardwareType uint16 // the same as a number, ARPHRD_… of linux/if_arp.h
 	MTU          int    // bytes
 	HardwareAddr net.HardwareAddr
 	PermanentMAC net.HardwareAddr // that it was made with; nil where there is none
+	Broadcast    net.HardwareAddr // the one that reaches all on the link
+	Flags        uint32           // IFF_… of linux/if.h
 	Up           bool             // administratively
 	Running      bool             // has a carrier, too
 	Loopback     bool
@@ -27,30 +32,94 @@ type Link struct {
 	Master       int    // index of the bridge or bond that it is a port of; 0 without one
 	Parent       int    // index of the link that it is made of, as a VLAN; for a veth that of its peer. 0 without one
 	Alias        string
+	QueueDisc    string // what orders packets to be sent: "noqueue", "fq_codel", …
+	MasterKind   string // the kind of the master; empty without one
+	VLAN         VLAN   // of the kind "vlan"
+}
+
+// VLAN is which one a link of that kind carries. The zero value is none.
+type VLAN struct {
+	ID       uint16
+	Protocol uint16 // EtherType of its tag: 0x8100 of 802.1Q, 0x88a8 of 802.1ad
 }
 
 // Links lists the links, by their index.
 func (c *Conn) Links() ([]Link, error) {
-	list, err := whole(c.h.LinkList)
+	messages, err := c.dump(unix.RTM_GETLINK, unix.RTM_NEWLINK, unix.AF_UNSPEC)
 	if err != nil {
 		return nil, fmt.Errorf("list links: %w", err)
 	}
-	out := make([]Link, 0, len(list))
-	for _, l := range list {
-		out = append(out, link(l))
+	out := make([]Link, 0, len(messages))
+	for _, m := range messages {
+		l, err := parseLink(m)
+		if err != nil {
+			return nil, fmt.Errorf("list links: %w", err)
+		}
+		out = append(out, l)
 	}
 	slices.SortFunc(out, func(a, b Link) int { return a.Index - b.Index })
 	return out, nil
 }
 
+// eachAttribute calls fn for each attribute of a message (struct nlattr of linux/netlink.h), which has a header of two
+// numbers of 16 bits, its length with the header and its type, and starts at a multiple of 4.
+func eachAttribute(b []byte, fn func(kind uint16, value []byte)) error {
+	const header, kindMask = 4, 1<<14 - 1 // the upper bits of the type are flags
+	for len(b) >= header {
+		size := int(binary.NativeEndian.Uint16(b))
+		if size < header || size > len(b) {
+			return fmt.Errorf("an attribute of %d bytes where %d are left", size, len(b))
+		}
+		fn(binary.NativeEndian.Uint16(b[2:])&kindMask, b[header:size])
+		b = b[min(len(b), (size+header-1)&^(header-1)):]
+	}
+	return nil
+}
+
+// parseLink reads a message of the kernel about a link (ifinfomsg and its attributes, rtnetlink(7)).
+func parseLink(m []byte) (Link, error) {
+	if len(m) < unix.SizeofIfInfomsg {
+		return Link{}, fmt.Errorf("parse link: %d bytes; want at least %d", len(m), unix.SizeofIfInfomsg)
+	}
+	l, err := netlink.LinkDeserialize(nil, m)
+	if err != nil {
+		return Link{}, fmt.Errorf("parse link: %w", err)
+	}
+	out := link(l)
+	info := nl.DeserializeIfInfomsg(m)
+	out.HardwareType = info.Type
+	err = eachAttribute(m[info.Len():], func(kind uint16, value []byte) {
+		switch kind {
+		case unix.IFLA_BROADCAST:
+			if slices.ContainsFunc(value, func(b byte) bool { return b != 0 }) {
+				out.Broadcast = net.HardwareAddr(slices.Clone(value))
+			}
+		case unix.IFLA_QDISC:
+			out.QueueDisc = unix.ByteSliceToString(value)
+		}
+	})
+	if err != nil {
+		return Link{}, fmt.Errorf("parse link %s: %w", out.Name, err)
+	}
+	return out, nil
+}
+
 func link(l netlink.Link) Link {
 	a := l.Attrs()
-	return Link{
+	out := Link{
 		Index: a.Index, Name: a.Name, AltNames: a.AltNames, Kind: l.Type(), Type: a.EncapType, MTU: a.MTU,
 		HardwareAddr: a.HardwareAddr, PermanentMAC: a.PermHWAddr,
 		Up: a.Flags&net.FlagUp != 0, Running: a.RawFlags&unix.IFF_RUNNING != 0, Loopback: a.Flags&net.FlagLoopback != 0,
 		OperState: a.OperState.String(), Master: a.MasterIndex, Parent: a.ParentIndex, Alias: a.Alias,
+		Flags: a.RawFlags,
 	}
+	if a.Slave != nil {
+		out.MasterKind = a.Slave.SlaveType()
+	}
+	if v, ok := l.(*netlink.Vlan); ok {
+		out.VLAN = VLAN{ID: uint16(v.VlanId), Protocol: uint16(v.VlanProtocol)}
+	}
+	return out
 }
 
 // Scope is how far an address or a route reaches (rt_scope of rtnetlink(7)).

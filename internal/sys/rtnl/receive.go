@@ -39,6 +39,8 @@ func changeOf(kind uint16) Change {
 		return Addresses
 	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
 		return Routes
+	case unix.RTM_NEWRULE, unix.RTM_DELRULE:
+		return Rules
 	}
 	return 0
 }

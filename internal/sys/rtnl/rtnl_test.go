@@ -55,7 +55,7 @@ func until(t *testing.T, c *Conn, name string, ok func(Link) bool) Link {
 	defer cancel()
 	var l Link
 	done := errors.New("done")
-	if err := c.Watch(ctx, func(Change) error {
+	if err := c.Watch(ctx, All, func(Change) error {
 		var err error
 		if l, err = c.LinkByName(name); err == nil && ok(l) {
 			err = done
@@ -88,7 +88,9 @@ func TestLinks(t *testing.T) {
 		t.Errorf("lo = %+v", lo)
 	}
 	want := Link{
-		Index: a, Name: "a", Kind: "veth", Type: "ether", MTU: 1400, HardwareAddr: mac, Up: true, Running: true, OperState: "up", Parent: b,
+		Index: a, Name: "a", Kind: "veth", Type: "ether", HardwareType: unix.ARPHRD_ETHER, MTU: 1400, HardwareAddr: mac, Up: true, Running: true,
+		OperState: "up", Parent: b, Broadcast: net.HardwareAddr{255, 255, 255, 255, 255, 255}, QueueDisc: "noqueue",
+		Flags: unix.IFF_UP | unix.IFF_BROADCAST | unix.IFF_RUNNING | unix.IFF_MULTICAST | unix.IFF_LOWER_UP,
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("LinkByName(a) (-want +got):\n%s", d)
@@ -215,7 +217,7 @@ func TestWatchTellsWhatChanged(t *testing.T) {
 	enough := errors.New("enough")
 	var steps []Change
 	seen := Change(0)
-	err := c.Watch(ctx, func(ch Change) error {
+	err := c.Watch(ctx, All, func(ch Change) error {
 		steps = append(steps, ch)
 		seen |= ch
 		switch {
@@ -227,17 +229,21 @@ func TestWatchTellsWhatChanged(t *testing.T) {
 			return c.SetUp(a, true)
 		case seen == Links:
 			return c.AddAddress(Address{Link: a, Prefix: netip.MustParsePrefix("192.0.2.7/24")})
+		case seen == All&^Rules:
+			if err := c.AddRule(Rule{Priority: 1000, Table: 100}); !errors.Is(err, fs.ErrExist) {
+				return err
+			}
 		case seen == All:
 			return enough
 		}
 		return nil
 	})
 	if !errors.Is(err, enough) {
-		t.Errorf("Watch() = %v after %b; want links, addresses and routes", err, steps)
+		t.Errorf("Watch() = %v after %b; want links, addresses, routes and rules", err, steps)
 	}
 	ended, stop := context.WithCancelCause(t.Context())
 	stop(enough)
-	if err := c.Watch(ended, func(Change) error { return nil }); !errors.Is(err, enough) {
+	if err := c.Watch(ended, All, func(Change) error { return nil }); !errors.Is(err, enough) {
 		t.Errorf("Watch() = %v; want the cause of the context", err)
 	}
 }
@@ -260,7 +266,7 @@ func TestAnotherNamespace(t *testing.T) {
 		defer c.Close()
 		l, err := c.LinkByName("a")
 		enough := errors.New("enough")
-		if werr := c.Watch(context.Background(), func(Change) error { return enough }); !errors.Is(werr, enough) {
+		if werr := c.Watch(context.Background(), All, func(Change) error { return enough }); !errors.Is(werr, enough) {
 			err = errors.Join(err, werr)
 		}
 		done <- result{l, err}
@@ -274,7 +280,7 @@ func TestAnotherNamespace(t *testing.T) {
 }
 
 func TestReceiveAfterALossTellsOfAll(t *testing.T) {
-	p := pending{wake: make(chan struct{}, 1)}
+	p := pending{wake: make(chan struct{}, 1), watched: All}
 	broken := errors.New("broken")
 	answers := []struct {
 		kind uint16
