@@ -1,0 +1,94 @@
+// Package runtimectrl says what runs on the machine and how it does: the stage that it is in and what keeps it from being ready, the
+// version, the kernel, the components of the image, and where the API listens.
+//
+// [Controllers] returns the controllers. Who shuts the machine down tells them the stage through [Stage]; everything else they read
+// in the state or below a root. The composition of the node imports this package.
+package runtimectrl
+
+import (
+	"context"
+	"errors"
+
+	"google.golang.org/protobuf/proto"
+
+	"talos.internal/config/schema"
+	"talos.internal/controller"
+	"talos.internal/internal/sys/proc"
+	"talos.internal/resource"
+	"talos.internal/resource/machineconfig"
+	"talos.internal/resource/runtime"
+	"talos.internal/state"
+)
+
+// Deps is what the controllers need from outside of the state.
+type Deps struct {
+	// Root is where the files of the image are; empty means "/".
+	Root string
+	// Proc reads what the kernel reports.
+	Proc proc.Reader
+	Mode schema.Mode
+	// Version is the system's name and version.
+	Version runtime.Version
+	// Stage is how the end of the machine's life is told; nil: it is never told.
+	Stage *Stage
+	// Required returns the services that a machine of a type needs for being ready, besides those that are loaded; nil is
+	// [RequiredServices].
+	Required func(machineconfig.MachineType) []string
+	// Publish sends an event of the machine; nil drops it.
+	Publish func(event proto.Message, actorID string)
+}
+
+// Controllers returns the controllers of the running system.
+func Controllers(deps Deps) []controller.Controller {
+	root := deps.Root
+	if root == "" {
+		root = "/"
+	}
+	required := deps.Required
+	if required == nil {
+		required = RequiredServices
+	}
+	stage := deps.Stage
+	if stage == nil {
+		stage = NewStage()
+	}
+	return []controller.Controller{
+		&MachineStatusController{Stage: stage, Required: required},
+		&MachineStatusPublisherController{Publish: deps.Publish},
+		MaintenanceConfigController{},
+		MaintenanceServiceInformController{},
+		APIServiceConfigController{},
+		EnvironmentController{},
+		DiagnosticsController{},
+		&DiagnosticsLoggerController{},
+		DevicesStatusController{Mode: deps.Mode},
+		mountStatusController(),
+		versionController(deps.Version),
+		bootIDController(deps.Proc),
+		kernelCmdlineController(deps.Proc),
+		securityStateController(deps.Proc),
+		extensionStatusController(root),
+		sbomItemController(root),
+	}
+}
+
+// put makes the resource called id what spec is.
+func put[S resource.Spec](ctx context.Context, rt controller.Runtime, id string, spec S) error {
+	_, err := state.Modify(ctx, rt, id, func(_ *resource.Metadata, out *S) error {
+		*out = spec
+		return nil
+	})
+	return err
+}
+
+// find returns the spec of the resource called id, nil if there is none.
+func find[S resource.Spec](ctx context.Context, rt controller.Runtime, id string) (*S, error) {
+	r, err := state.Get[S](ctx, rt, id)
+	if errors.Is(err, state.NotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return new(r.Spec()), nil
+}

@@ -1,0 +1,80 @@
+package runtimectrl
+
+import (
+	"context"
+	"crypto/fips140"
+	"log/slog"
+
+	"talos.internal/controller"
+	"talos.internal/internal/sys/proc"
+	"talos.internal/resource"
+	"talos.internal/resource/runtime"
+)
+
+// fixed is a controller for a fact that does not change while the machine runs: it writes it once.
+type fixed[S resource.Spec] struct {
+	name, id string
+	read     func() (S, error)
+}
+
+// Name implements [controller.Controller].
+func (c fixed[S]) Name() string { return c.name }
+
+// Inputs implements [controller.Controller].
+func (c fixed[S]) Inputs() []controller.Input { return nil }
+
+// Outputs implements [controller.Controller].
+func (c fixed[S]) Outputs() []controller.Output {
+	return []controller.Output{controller.Exclusive[S]()}
+}
+
+// Run implements [controller.Controller].
+func (c fixed[S]) Run(ctx context.Context, rt controller.Runtime, _ *slog.Logger) error {
+	spec, err := c.read()
+	if err != nil {
+		return err
+	}
+	return put(ctx, rt, c.id, spec)
+}
+
+func versionController(v runtime.Version) controller.Controller {
+	return fixed[runtime.Version]{"runtime.VersionController", runtime.VersionID, func() (runtime.Version, error) { return v, nil }}
+}
+
+func bootIDController(r proc.Reader) controller.Controller {
+	return fixed[runtime.BootID]{"runtime.BootIDController", runtime.BootIDID, func() (runtime.BootID, error) {
+		id, err := r.BootID()
+		return runtime.BootID{Value: id}, err
+	}}
+}
+
+func kernelCmdlineController(r proc.Reader) controller.Controller {
+	return fixed[runtime.KernelCmdline]{"runtime.KernelCmdlineController", runtime.KernelCmdlineID, func() (runtime.KernelCmdline, error) {
+		text, err := r.CmdlineText()
+		return runtime.KernelCmdline{Text: text}, err
+	}}
+}
+
+func securityStateController(r proc.Reader) controller.Controller {
+	return fixed[runtime.SecurityState]{"runtime.SecurityStateController", runtime.SecurityStateID, func() (runtime.SecurityState, error) {
+		s, err := r.Security()
+		return securityState(s, fips140.Enabled(), fips140.Enforced()), err
+	}}
+}
+
+func securityState(s proc.Security, fips, strict bool) runtime.SecurityState {
+	out := runtime.SecurityState{SecureBoot: s.SecureBoot, ModuleSignatureEnforced: s.ModuleSignatures}
+	switch {
+	case s.Enforcing:
+		out.SELinuxState = runtime.SELinuxEnforcing
+	case s.SELinux:
+		out.SELinuxState = runtime.SELinuxPermissive
+	}
+	switch {
+	case fips && strict:
+		out.FIPSState = runtime.FIPSStrict
+	case fips:
+		out.FIPSState = runtime.FIPSEnabled
+	}
+	return out
+}
