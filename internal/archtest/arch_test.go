@@ -41,7 +41,8 @@ var lattice = []struct {
 	{"internal/container", []string{"internal/sys", "internal/supervise", "resource"}},
 	{"internal/registryd", nil},
 	{"internal/etcdop", nil},
-	{"internal/ctrl", []string{"internal/effective", "internal/event", "internal/trust", "internal/container", "internal/registryd", "internal/etcdop", "internal/atomicfile", "api", "controller", "state", "resource", "config", "secret",
+	{"internal/kubeapi", []string{"secret"}},
+	{"internal/ctrl", []string{"internal/effective", "internal/event", "internal/trust", "internal/container", "internal/registryd", "internal/etcdop", "internal/kubeapi", "internal/atomicfile", "api", "controller", "state", "resource", "config", "secret",
 		"internal/sys", "internal/boot", "internal/supervise", "internal/discovery"}},
 	{"internal/server", []string{"api", "controller", "state", "resource", "config", "secret",
 		"internal/sys", "internal/boot", "internal/supervise", "internal/ctrl", "internal/buildinfo", "internal/proxy", "internal/event", "internal/effective", "internal/container", "internal/etcdop", "client/talosconfig"}}, // proxy: the table of roles, which machined checks again

@@ -1,0 +1,86 @@
+package node
+
+import (
+	"fmt"
+	"os"
+	"slices"
+
+	"talos.internal/controller"
+	"talos.internal/internal/boot"
+	"talos.internal/internal/buildinfo"
+	"talos.internal/internal/ctrl/clusterctrl"
+	"talos.internal/internal/ctrl/configctrl"
+	"talos.internal/internal/ctrl/filesctrl"
+	"talos.internal/internal/ctrl/hardwarectrl"
+	"talos.internal/internal/ctrl/netctrl"
+	"talos.internal/internal/ctrl/runtimectrl"
+	"talos.internal/internal/ctrl/secretsctrl"
+	"talos.internal/internal/ctrl/servicectrl"
+	"talos.internal/internal/ctrl/timectrl"
+	"talos.internal/internal/sys/mount"
+	"talos.internal/internal/sys/process"
+	"talos.internal/internal/sys/rtnl"
+	"talos.internal/resource/network"
+	"talos.internal/resource/runtime"
+)
+
+// authorities is the file with the certificates that the image trusts.
+const authorities = "/etc/ssl/certs/ca-certificates.crt"
+
+// registerControllers registers every controller of the node.
+func (n *node) registerControllers() error {
+	kernel, err := rtnl.Open()
+	if err != nil {
+		return fmt.Errorf("open the network of the node: %w", err)
+	}
+	version := runtime.Version{Name: buildinfo.Name, Version: buildinfo.Version}
+	var host netctrl.Host = process.Kernel{}
+	all := slices.Concat(
+		[]controller.Controller{
+			gatesController{n.gates},
+			trustdController{services: n.services, service: n.trustd()},
+		},
+		configctrl.Controllers(configctrl.Deps{
+			Store: n.configs, Userdata: n.facts.UserData, Mode: n.mode(), Publish: n.publish,
+		}),
+		servicectrl.Controllers(servicectrl.Deps{Supervisor: n.services, Publish: n.publish}),
+		runtimectrl.Controllers(runtimectrl.Deps{Mode: n.mode(), Version: version, Stage: n.stage, Publish: n.publish}),
+		clusterctrl.Controllers(clusterctrl.Deps{StateDir: stateDir, Version: version}),
+		timectrl.Controllers(timectrl.Deps{}),
+		hardwarectrl.Controllers(hardwarectrl.Deps{}),
+		netctrl.Controllers(netctrl.Deps{Kernel: kernel, Host: host, Platform: n.platform(), Events: n.events}),
+		filesctrl.Controllers(filesctrl.Deps{Root: boot.SystemEtc, Binder: binder{mount.Kernel{}}}),
+		secretsctrl.Controllers(secretsctrl.Deps{
+			StateDir: stateDir, SystemRoots: func() ([]byte, error) { return os.ReadFile(authorities) },
+		}),
+	)
+	for _, c := range all {
+		if err := n.scheduler.Register(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// platform is what the container runtime has said; a machine's platform says it later.
+func (n *node) platform() network.PlatformConfig {
+	if n.facts.Mode != boot.Container {
+		return network.PlatformConfig{}
+	}
+	return netctrl.Container{
+		Hostname: n.facts.Hostname, ResolvConf: string(n.facts.Files["resolv.conf"]), SKU: n.facts.SKU,
+	}.Config()
+}
+
+// binder shows files of boot.SystemEtc in /etc.
+type binder struct{ verbs mount.Verbs }
+
+// Bind implements filesctrl.Binder.
+func (b binder) Bind(name string) error {
+	spec, err := boot.EtcMount(name)
+	if err != nil {
+		return err
+	}
+	_, err = mount.Ensure(b.verbs, spec)
+	return err
+}

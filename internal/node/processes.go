@@ -1,0 +1,57 @@
+package node
+
+import (
+	"os"
+	"sync"
+
+	"talos.internal/internal/supervise/child"
+)
+
+// processes launches the processes of services and remembers which process is which service, so that who connects to machined's
+// socket is known by the number that PID 1 itself gave out.
+type processes struct {
+	child.Launcher
+
+	mu   sync.Mutex
+	last map[string]identity // by the name of the service
+}
+
+type identity struct {
+	pid int32
+	uid uint32
+}
+
+// Start implements child.Launcher. The service is known by the Name of spec.
+func (p *processes) Start(spec child.Spec, out *os.File) (child.Process, error) {
+	// Held across the start: the process may connect before Start returns, and has to be known then.
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	proc, err := p.Launcher.Start(spec, out)
+	if err != nil {
+		return nil, err
+	}
+	if spec.Name != "" {
+		id := identity{pid: int32(proc.PID())}
+		if spec.User != nil {
+			id.uid = spec.User.UID
+		}
+		if p.last == nil {
+			p.last = map[string]identity{}
+		}
+		p.last[spec.Name] = id
+	}
+	return proc, nil
+}
+
+// serviceOf returns the service whose process was last started with this number and user. A number that another process got
+// since does not count: the user has to be the service's as well, and no two services share one.
+func (p *processes) serviceOf(pid int32, uid uint32) (string, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for name, id := range p.last {
+		if id == (identity{pid, uid}) {
+			return name, true
+		}
+	}
+	return "", false
+}

@@ -1,0 +1,55 @@
+package node
+
+import (
+	"os"
+	"syscall"
+	"testing"
+
+	"talos.internal/internal/supervise/child"
+)
+
+// launcher starts nothing and counts numbers up.
+type launcher struct{ next int }
+
+type fakeProcess int
+
+func (p fakeProcess) PID() int                  { return int(p) }
+func (fakeProcess) Signal(syscall.Signal) error { return nil }
+func (fakeProcess) Kill() error                 { return nil }
+func (fakeProcess) Exited() <-chan child.Exit   { return nil }
+
+func (l *launcher) Start(child.Spec, *os.File) (child.Process, error) {
+	l.next++
+	return fakeProcess(l.next), nil
+}
+
+func TestServiceOfKnowsOnlyTheLastProcessOfAService(t *testing.T) {
+	p := &processes{Launcher: &launcher{next: 100}}
+	start := func(name string, uid uint32) {
+		t.Helper()
+		if _, err := p.Start(child.Spec{Name: name, User: &child.User{UID: uid}}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	start("apid", 50)   // 101
+	start("trustd", 51) // 102
+	start("apid", 50)   // 103
+	for _, tc := range []struct {
+		name string
+		pid  int32
+		uid  uint32
+		want string
+	}{
+		{"running", 103, 50, "apid"},
+		{"another service", 102, 51, "trustd"},
+		{"of an earlier run", 101, 50, ""},
+		{"another user with that number", 103, 0, ""},
+		{"a stranger", 7, 50, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if got, ok := p.serviceOf(tc.pid, tc.uid); got != tc.want || ok != (tc.want != "") {
+				t.Errorf("serviceOf(%d, %d) = %q, %t; want %q", tc.pid, tc.uid, got, ok, tc.want)
+			}
+		})
+	}
+}

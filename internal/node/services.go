@@ -1,0 +1,153 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"talos.internal/internal/boot"
+	"talos.internal/internal/proxy"
+	"talos.internal/internal/server"
+	"talos.internal/internal/supervise"
+	"talos.internal/internal/supervise/child"
+	"talos.internal/internal/trust"
+)
+
+// program is the binary of PID 1, which is all programs of ours.
+const program = "/sbin/init"
+
+// apiDrain is how long calls that are under way may take when machined's API stops.
+const apiDrain = 3 * time.Second
+
+// loadServices loads the services that every node has, and starts them. The others come by controllers.
+func (n *node) loadServices(ctx context.Context) error {
+	api, err := server.New(server.Deps{
+		State: n.state, Registry: n.registry, Supervisor: n.services, Logs: n.logs, Events: n.events,
+		ServiceOf: n.processes.serviceOf, Configs: n.configs, Lifecycle: n.lifecycle,
+		Capabilities: capabilities(n.facts.Mode), Graph: n.scheduler,
+		Mode: n.mode(), Platform: string(n.facts.Mode), PlatformMode: string(n.facts.Mode),
+		Maintenance: func() bool {
+			_, configured := n.configs.Active(ctx)
+			return !configured
+		},
+		Logger: n.log.With("part", "api"),
+	})
+	if err != nil {
+		return err
+	}
+	l, err := listenUnix(ctx, MachineSocket, apidUser)
+	if err != nil {
+		return err
+	}
+	if err := n.services.Load(n.machined(api, l), n.apid()); err != nil {
+		return err
+	}
+	return n.services.Start("machined", "apid")
+}
+
+// machined is the API on its socket. It is this process, so it is not restarted: its end is that of the node.
+func (n *node) machined(api *grpc.Server, l net.Listener) supervise.Service {
+	return supervise.Service{
+		ID: "machined",
+		Runner: supervise.Func(func(ctx context.Context, _ io.Writer) error {
+			served := make(chan error, 1)
+			n.goGuarded(func() { served <- api.Serve(l) })
+			select {
+			case err := <-served:
+				return fmt.Errorf("serve the API on %s: %w", MachineSocket, err)
+			case <-ctx.Done():
+			}
+			cut := time.AfterFunc(apiDrain, api.Stop)
+			defer cut.Stop()
+			api.GracefulStop()
+			return nil
+		}),
+		Restart: supervise.Once,
+		Grace:   apiDrain + time.Second,
+	}
+}
+
+// apid comes after machined, so that it is stopped before it.
+func (n *node) apid() supervise.Service {
+	return supervise.Service{
+		ID:         "apid",
+		Runner:     n.daemon("apid", apidUser, boot.GroupAPID),
+		After:      []string{"machined"},
+		Conditions: []supervise.Condition{n.gates.api},
+		Health:     &supervise.Check{Probe: listens(proxy.Port)},
+		Grace:      2 * apiDrain,
+	}
+}
+
+func (n *node) trustd() supervise.Service {
+	return supervise.Service{
+		ID:         "trustd",
+		Runner:     n.daemon("trustd", trustdUser, boot.GroupTrustd),
+		After:      []string{"machined"},
+		Conditions: []supervise.Condition{n.gates.trustd},
+		Health:     &supervise.Check{Probe: listens(trust.Port)},
+		Grace:      2 * apiDrain,
+	}
+}
+
+// daemon runs the binary under another name, as a user without any capability.
+func (n *node) daemon(name string, user uint32, group string) supervise.Runner {
+	adj := -998
+	return child.Runner{Launcher: n.processes, Spec: child.Spec{
+		Path: program, Name: name,
+		// A daemon holds little and lives long: memory is worth more than the collector's time.
+		Env:          []string{"GOGC=50", "GODEBUG=madvdontneed=1"},
+		User:         &child.User{UID: user, GID: user},
+		Capabilities: []string{},
+		OOMScoreAdj:  &adj,
+		Cgroup:       group,
+	}}
+}
+
+// listens is healthy when something accepts connections on a port of the loopback.
+func listens(port int) func(context.Context) error {
+	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	return func(ctx context.Context) error {
+		var d net.Dialer
+		c, err := d.DialContext(ctx, "tcp", addr)
+		if err != nil {
+			return err
+		}
+		return c.Close()
+	}
+}
+
+// capabilities is what the mode can do, in the words of the API.
+type capabilities boot.Mode
+
+// features says which capability of a mode each feature of the API needs.
+var features = map[string]boot.Capability{
+	string(server.Reboot): boot.CanReboot, string(server.Shutdown): boot.CanShutdown, string(server.Reset): boot.CanReset,
+	string(server.Upgrade): boot.CanUpgrade, string(server.Rollback): boot.CanRollback,
+	server.CapabilityMeta: boot.CanMeta, server.CapabilityInstall: boot.CanUpgrade, server.CapabilityDisks: boot.CanDisks,
+}
+
+// Capable implements server.Capabilities.
+func (c capabilities) Capable(feature string) error {
+	need, ok := features[feature]
+	if !ok {
+		return fmt.Errorf("%s: nothing on this machine does that", feature)
+	}
+	err := boot.Mode(c).Check(need)
+	if lack, ok := errors.AsType[*boot.LackError](err); ok {
+		code := codes.FailedPrecondition
+		if lack.Unimplemented {
+			code = codes.Unimplemented
+		}
+		return status.Error(code, lack.Error())
+	}
+	return err
+}
