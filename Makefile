@@ -29,15 +29,16 @@ components: ## build the third-party programs of the image: _out/components
 	@build/need.sh gcc libc6-dev libseccomp-dev pkgconf
 	$(GO) run ./cmd/components build
 
-image: components ## build the image cache of a cluster: _out/images (the node image is not there yet)
-	$(GO) run ./cmd/imager build
-	$(GO) run ./cmd/imager verify
-	$(GO) run ./cmd/imager table
+image: components ## build all images and their cache: _out/images; the node image for docker load: _out/talos.tar
+	$(GO) run $(VCS) ./cmd/imager build
+	$(GO) run $(VCS) ./cmd/imager verify
+	$(GO) run $(VCS) ./cmd/imager export talos $(OUT)/talos.tar
+	$(GO) run $(VCS) ./cmd/imager table
 
 test: lint generated unit ## all that CI runs: lint, generated code, tests with the race detector
 
 unit: ## tests of the product and of the tools
-	@build/need.sh gcc libc6-dev openssl
+	@build/need.sh gcc libc6-dev openssl runc
 	CGO_ENABLED=1 $(GO) test -race -timeout 15m ./...
 	$(GO) -C tools test -timeout 15m ./...
 	@for c in cni coredns flannel pause; do $(GO) test -C components/$$c -trimpath -timeout 15m ./... || exit 1; done

@@ -6,13 +6,16 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"talos.internal/internal/atomicfile"
+	"talos.internal/internal/buildinfo"
 	"talos.internal/internal/compose"
 	"talos.internal/internal/image"
 	"talos.internal/internal/image/debian"
@@ -95,6 +98,9 @@ func buildCommand(f *files, say func(string, ...any)) *cobra.Command {
 		RunE: func(cmd *cobra.Command, names []string) error {
 			specs, components, err := f.specs(names)
 			if err != nil {
+				return err
+			}
+			if err := f.buildOwn(cmd.Context(), specs, cmd.ErrOrStderr()); err != nil {
 				return err
 			}
 			source, err := f.pinned(float, say)
@@ -250,6 +256,7 @@ func (f *files) specs(names []string) ([]image.Spec, map[string]image.Component,
 	for _, c := range list {
 		components[c.Name] = image.Component{Version: c.Version, Licence: c.Licence, Dir: filepath.Join(f.results, c.Name)}
 	}
+	components[image.Node] = image.Component{Version: buildinfo.Version, Licence: ownLicence, Dir: filepath.Join(f.results, image.Node)}
 	specs, err := image.Expand(image.Specs(), components)
 	if err != nil {
 		return nil, nil, err
@@ -258,20 +265,45 @@ func (f *files) specs(names []string) ([]image.Spec, map[string]image.Component,
 	return specs, components, err
 }
 
-// find returns the image of that reference from the cache.
+// ownLicence is that of the programs of this tree.
+const ownLicence = "LicenseRef-own"
+
+// buildOwn builds the program of this tree that the specs want: machined, if the node image is among them.
+func (f *files) buildOwn(ctx context.Context, specs []image.Spec, log io.Writer) error {
+	if !slices.ContainsFunc(specs, func(s image.Spec) bool { return s.Name == image.Node }) {
+		return nil
+	}
+	b := compose.Builder{Source: filepath.Dir(f.versions), Out: f.results, Log: log}
+	own := compose.Component{Name: image.Node, Version: buildinfo.Version, Licence: ownLicence, Module: "talos.internal"}
+	err := b.BuildOwn(ctx, own, compose.Program{Name: "machined", Package: "./cmd/machined"})
+	if err != nil {
+		return fmt.Errorf("build machined: %w", err)
+	}
+	return nil
+}
+
+// find returns the image of that reference from the cache. The last part of its repository's name does, too, if it is the only
+// one of that name: talos.
 func (f *files) find(ref string) (oci.Image, error) {
 	images, err := oci.Read(f.images)
 	if err != nil {
 		return oci.Image{}, err
 	}
 	var refs []string
+	var named []oci.Image
 	for _, img := range images {
 		if img.Ref == ref {
 			return img, nil
 		}
+		if name, _, _ := strings.Cut(path.Base(img.Ref), ":"); name == ref {
+			named = append(named, img)
+		}
 		refs = append(refs, img.Ref)
 	}
-	return oci.Image{}, fmt.Errorf("%s has no %s; it has:\n  %s", f.images, ref, strings.Join(refs, "\n  "))
+	if len(named) == 1 {
+		return named[0], nil
+	}
+	return oci.Image{}, fmt.Errorf("%s has %d images %s; it has:\n  %s", f.images, len(named), ref, strings.Join(refs, "\n  "))
 }
 
 func (f *files) export(ref, name string) error {

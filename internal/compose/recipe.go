@@ -13,6 +13,7 @@ type Recipe struct {
 	Modfile  string        // in Dir; "" is go.mod
 	Packages []string      // Debian packages the build needs; their versions are inputs
 	Limit    time.Duration // for all of the build, fetching included; 0 is 30 minutes
+	VCS      bool          // stamp the commit, where there is one
 	Programs []Program
 }
 
@@ -72,7 +73,11 @@ func expand(s, version string) string {
 // buildArgs is the command line of go for one program, its output file left out.
 // -p is not part of it: how many compilers run changes nothing in the result.
 func (r Recipe) buildArgs(p Program, version string) []string {
-	args := []string{"build", "-mod=readonly", "-trimpath", "-buildvcs=false"}
+	vcs := "-buildvcs=false"
+	if r.VCS {
+		vcs = "-buildvcs=auto"
+	}
+	args := []string{"build", "-mod=readonly", "-trimpath", vcs}
 	if r.Modfile != "" {
 		args = append(args, "-modfile="+r.Modfile)
 	}

@@ -126,7 +126,14 @@ func (b *Builder) place(ctx context.Context, p *plan, s Spec) ([]string, error) 
 	for _, key := range keys {
 		items = append(items, p.layers[key].items...)
 	}
-	return keys, add(s.Name+" "+s.tag()+": own files and bill of materials", func() (*part, error) { return b.last(s, items) })
+	if err := add(s.Name+" "+s.tag()+": own files and bill of materials", func() (*part, error) { return b.last(s, items) }); err != nil {
+		return nil, err
+	}
+	var trees []*rootfs.Tree
+	for _, key := range keys {
+		trees = append(trees, &p.layers[key].tree)
+	}
+	return keys, s.checkExecutables(trees)
 }
 
 // components returns the components of the spec's programs, sorted.

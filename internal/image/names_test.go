@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"talos.internal/config/defaults"
+	"talos.internal/internal/buildinfo"
 )
 
 // A cluster whose config says nothing about images finds all of them in the cache.
@@ -21,6 +22,7 @@ func TestImagesHaveTheNamesThatConfigsHaveByDefault(t *testing.T) {
 			built[f[0]] = Component{Version: f[1], Licence: f[2]}
 		}
 	}
+	built[Node] = Component{Version: buildinfo.Version}
 	specs, err := Expand(Specs(), built)
 	if err != nil {
 		t.Fatal(err)
@@ -31,6 +33,9 @@ func TestImagesHaveTheNamesThatConfigsHaveByDefault(t *testing.T) {
 	}
 	older := strings.TrimPrefix(built["kubernetes-1.36"].Version, "v")
 	for _, kubernetes := range []string{defaults.Kubernetes, older} {
+		if !slices.Contains(there, NodeRef(buildinfo.Version)) {
+			t.Errorf("the image cache has no %s; it has %v", NodeRef(buildinfo.Version), there)
+		}
 		i := defaults.ImagesOf(kubernetes)
 		for _, want := range []string{i.APIServer, i.ControllerManager, i.Scheduler, i.Proxy, i.Kubelet, i.Etcd, i.CoreDNS, i.Flannel} {
 			if !slices.Contains(there, want) {

@@ -22,6 +22,9 @@ type Spec struct {
 	// Entrypoint is what is started. With Check's arguments it prints its version.
 	Entrypoint []string
 	Check      Check
+	// Executables are the paths of all that may be executed in the image, links included. A build that has another one
+	// fails. Nil means that nothing is said.
+	Executables []string
 }
 
 // Program is an executable that is built here.

@@ -25,6 +25,7 @@ func Specs() []Spec {
 		all = append(all, kubernetesSpecs(component)...)
 	}
 	return append(all,
+		nodeSpec(),
 		Spec{
 			Name: "etcd", Ref: "registry.k8s.io/etcd:{etcd}", Base: true, User: etcdUser,
 			Programs:   []Program{{Component: "etcd", File: "etcd", Path: "usr/local/bin/etcd"}},

@@ -25,7 +25,7 @@ type Tool struct {
 // XFS replays its log when it is mounted), a shell (fsck.xfs and others are scripts).
 func Tools() []Tool {
 	return []Tool{
-		{"nft", "nftables", "usr/sbin/nft", "kube-proxy and flannel put their rules in by it, by way of the module knftables", "--version"},
+		{"nft", "nftables", "usr/sbin/nft", "kube-proxy, flannel and the CNI plugin portmap put their rules in by it, by way of the module knftables", "--version"},
 		{"mount", "mount", "usr/bin/mount", "kubelet mounts every volume by it: emptyDir in memory, subPath, secrets, CSI", "--version"},
 		{"umount", "mount", "usr/bin/umount", "kubelet unmounts volumes by it", "--version"},
 		{"losetup", "mount", "usr/sbin/losetup", "kubelet holds a raw block volume by a loop device while a pod has it", "--version"},

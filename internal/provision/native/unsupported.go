@@ -1,0 +1,15 @@
+//go:build !linux
+
+package native
+
+import (
+	"fmt"
+	"runtime"
+
+	"talos.internal/internal/provision"
+)
+
+// New fails with provision.ErrNotSupported.
+func New(Options) (provision.Provisioner, error) {
+	return nil, fmt.Errorf("provisioner %s: %w on %s: it needs Linux; use docker", Name, provision.ErrNotSupported, runtime.GOOS)
+}

@@ -1,0 +1,7 @@
+// Package provisiontest is the specification of a provision.Provisioner, as tests: [Suite.Run] is called by the tests of each.
+//
+// [Machine] says what there is on a Linux computer that a cluster could leave behind: processes, mounts, links, tables of
+// nftables, cgroups. Comparing two of its answers shows what was left.
+//
+// The package is for tests.
+package provisiontest
