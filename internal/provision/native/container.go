@@ -3,7 +3,10 @@
 package native
 
 import (
+	"bytes"
+	"compress/gzip"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"math"
 	"net/netip"
@@ -50,15 +53,15 @@ var (
 //
 // The root file system is private to the container. What a node shares of it with its pods it makes shared itself.
 func (c container) spec(h host) (*specs.Spec, error) {
+	data, err := userdata(c.config)
+	if err != nil {
+		return nil, fmt.Errorf("config of node %s: %w", c.node.Name, err)
+	}
 	env := []string{
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin",
 		"PLATFORM=container",
 		"TALOSSKU=" + sku(c.node),
-		"USERDATA=" + base64.StdEncoding.EncodeToString(c.config),
-	}
-	if n := len(env[3]); n >= maxEnv {
-		return nil, fmt.Errorf("config of node %s: %w: it is %d bytes, encoded %d; at most %d get to the node",
-			c.node.Name, provision.ErrInvalid, len(c.config), n, maxEnv-1)
+		data,
 	}
 	caps := h.capabilities
 	s := &specs.Spec{
@@ -88,6 +91,27 @@ func (c container) spec(h host) (*specs.Spec, error) {
 		s.Linux.Sysctl = map[string]string{"net.ipv6.conf.all.disable_ipv6": "0"}
 	}
 	return s, nil
+}
+
+// userdata is the variable with the config: base64, and of gzip (RFC 1952) if it does not get through otherwise, as with the
+// inline manifests of a CNI.
+func userdata(config []byte) (string, error) {
+	const name = "USERDATA="
+	if v := name + base64.StdEncoding.EncodeToString(config); len(v) < maxEnv {
+		return v, nil
+	}
+	var b bytes.Buffer
+	z, _ := gzip.NewWriterLevel(&b, gzip.BestCompression) // the level is one that there is
+	_, err := z.Write(config)
+	if err = errors.Join(err, z.Close()); err != nil {
+		return "", err
+	}
+	v := name + base64.StdEncoding.EncodeToString(b.Bytes())
+	if len(v) >= maxEnv {
+		return "", fmt.Errorf("%w: it is %d bytes, compressed and encoded %d; at most %d get to the node",
+			provision.ErrInvalid, len(config), len(v), maxEnv-1)
+	}
+	return v, nil
 }
 
 // sku is what the machine is called, as published: 2CPU-2048RAM. Without limits the parts are left out.

@@ -3,10 +3,12 @@
 package native
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"flag"
 	"io"
+	"math/rand/v2"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -78,13 +80,37 @@ func TestMountsStandOnWhatIsThere(t *testing.T) {
 	}
 }
 
-func TestSpecRefusesWhatTheKernelWould(t *testing.T) {
-	// USERDATA= and base64 of n bytes; 131,072 bytes with the 0 at the end are one too many.
-	for size, ok := range map[int]bool{98_000: true, 98_296: false} {
-		_, err := container{config: make([]byte, size)}.spec(host{})
-		if ok != (err == nil) || err != nil && !errors.Is(err, provision.ErrInvalid) {
-			t.Errorf("config of %d bytes: %v; want success %v", size, err, ok)
-		}
+func TestUserdataGetsThroughTheKernel(t *testing.T) {
+	noise := make([]byte, 98_296)
+	rng := rand.NewChaCha8([32]byte{1})
+	_, _ = rng.Read(noise) // never fails
+	for _, tc := range []struct {
+		name   string
+		config []byte
+		want   string // how the value begins
+	}{
+		{"small", []byte("version: v1alpha1"), "USERDATA=dmVyc2lvbjog"},
+		// USERDATA= and base64 of n bytes; 131,072 bytes with the 0 at the end are one too many.
+		{"the largest as it is", make([]byte, 98_000), "USERDATA=AAAA"},
+		{"too large as it is", make([]byte, 98_296), "USERDATA=H4sI"},
+		{"a platform's manifests", bytes.Repeat([]byte("apiVersion: v1\nkind: ConfigMap\n"), 40_000), "USERDATA=H4sI"},
+		{"too large in any way", noise, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s, err := container{config: tc.config}.spec(host{})
+			if tc.want == "" {
+				if !errors.Is(err, provision.ErrInvalid) {
+					t.Errorf("spec = %v; want an error that is ErrInvalid", err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := s.Process.Env[3]; !strings.HasPrefix(got, tc.want) || len(got) >= maxEnv {
+				t.Errorf("%.30s… of %d bytes; want %s… of less than %d", got, len(got), tc.want, maxEnv)
+			}
+		})
 	}
 }
 
