@@ -174,7 +174,7 @@ func (p *planner) scratch() {
 	if _, ok := p.top("/tmp"); !ok && !covers("/tmp") {
 		tmpfs("have a /tmp that cannot fill the memory", "/tmp", safe, "mode=1777,size=64m")
 	}
-	for _, point := range []string{"/etc/cni", "/etc/kubernetes"} {
+	for _, point := range []string{"/etc/cni", "/etc/cri", "/etc/kubernetes"} {
 		if !covers(point) {
 			tmpfs("let CNI and kubelet write below /etc", point, safe|mount.NoExec, "mode=0755,size=16m")
 		}
@@ -242,7 +242,7 @@ func (p *planner) directories() {
 // read-only from the start has to have them.
 func Points() (dirs, files []string) {
 	dirs = []string{
-		"/dev", "/etc/cni", "/etc/kubernetes", "/opt", mount.ProcPoint, "/run", mount.SysPoint, "/system", "/tmp", "/var",
+		"/dev", "/etc/cni", "/etc/cri", "/etc/kubernetes", "/opt", mount.ProcPoint, "/run", mount.SysPoint, "/system", "/tmp", "/var",
 	}
 	for _, name := range EtcNames() {
 		if name != "os-release" {

@@ -217,7 +217,7 @@ func (r *result) writes() {
 		err := os.WriteFile(dir+"/x", nil, 0o600)
 		r.want(fmt.Sprintf("write to %s: %v; want EROFS", dir, err), errors.Is(err, syscall.EROFS) || dir == "/usr" && errors.Is(err, fs.ErrNotExist))
 	}
-	for _, dir := range []string{"/run", "/system/state", "/var/lib/etcd", "/opt/cni/bin", "/tmp", "/etc/cni", "/etc/kubernetes", "/dev/shm"} {
+	for _, dir := range []string{"/run", "/system/state", "/var/lib/etcd", "/opt/cni/bin", "/tmp", "/etc/cni", "/etc/cri", "/etc/kubernetes", "/dev/shm"} {
 		r.check("write to "+dir, os.WriteFile(dir+"/x", []byte("x"), 0o600))
 	}
 	r.check("use /dev/null", os.WriteFile("/dev/null", []byte("x"), 0o600))
@@ -336,7 +336,7 @@ func TestAContainerBootsAndEnds(t *testing.T) {
 		t.Errorf("a second boot would do %s", s)
 	}
 	for _, want := range []string{
-		"/dev/pts devpts", "/dev/shm tmpfs", "/run tmpfs", "/system tmpfs", "/tmp tmpfs", "/etc/cni tmpfs", "/etc/kubernetes tmpfs",
+		"/dev/pts devpts", "/dev/shm tmpfs", "/run tmpfs", "/system tmpfs", "/tmp tmpfs", "/etc/cni tmpfs", "/etc/cri tmpfs", "/etc/kubernetes tmpfs",
 	} {
 		if !slices.Contains(r.Mounts, want) {
 			t.Errorf("%s is not mounted; %v", want, r.Mounts)

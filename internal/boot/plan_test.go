@@ -137,7 +137,7 @@ func TestAPlanLeavesItsMountsAndIsDoneOnce(t *testing.T) {
 				t.Errorf("%s: the second plan has %s", name, s)
 			}
 		}
-		for _, point := range []string{"/run", "/system", "/var", "/opt", "/dev/shm", "/etc/cni", "/etc/kubernetes"} {
+		for _, point := range []string{"/run", "/system", "/var", "/opt", "/dev/shm", "/etc/cni", "/etc/cri", "/etc/kubernetes"} {
 			if top, ok := mount.Top(table, point); !ok && point != "/system" || ok && readOnly(top) {
 				t.Errorf("%s: %s is %+v; want a writable mount", name, point, top)
 			}
