@@ -70,6 +70,9 @@ type Maintenance struct {
 	// Fingerprints of certificates, one of which the server must have. Without any every server is accepted, and whoever
 	// is between sees all that is sent, such as a machine config with its secrets.
 	Fingerprints []secret.Fingerprint
+	// Unpinned, if it is set and there are no Fingerprints, is told the fingerprint of the server at each connection, so
+	// that a person can compare it with what the machine's console shows. It may be called from several goroutines.
+	Unpinned func(got secret.Fingerprint)
 }
 
 // Client is a connection to the machine API. It is safe for concurrent use.

@@ -148,6 +148,24 @@ func TestMaintenance(t *testing.T) {
 	}
 }
 
+// A person can compare the fingerprint only if he is told it.
+func TestMaintenanceTellsTheFingerprint(t *testing.T) {
+	t.Parallel()
+
+	config, cert := maintenanceTLS(t)
+	address, _ := serve(t, "m", config)
+	told := make(chan secret.Fingerprint, 1)
+	c := newTestClient(t, Options{Endpoints: []string{address}, Maintenance: &Maintenance{Unpinned: func(got secret.Fingerprint) { told <- got }}})
+
+	if _, err := c.ask(limited(t), ""); err != nil {
+		t.Fatal(err)
+	}
+
+	if got, want := <-told, secret.CertificateFingerprint(cert); got != want {
+		t.Errorf("told %s; want %s", got, want)
+	}
+}
+
 func TestFailover(t *testing.T) {
 	t.Parallel()
 

@@ -77,17 +77,22 @@ func (o Options) tls() (*tls.Config, error) {
 }
 
 func (m *Maintenance) tls() *tls.Config {
-	pins := slices.Clone(m.Fingerprints)
+	pins, tell := slices.Clone(m.Fingerprints), m.Unpinned
 
 	return &tls.Config{
 		MinVersion:         tls.VersionTLS13,
 		InsecureSkipVerify: true, // There is nobody to vouch for the server; the pins are checked below.
 		VerifyConnection: func(state tls.ConnectionState) error {
+			got := secret.CertificateFingerprint(state.PeerCertificates[0])
+
 			if len(pins) == 0 {
+				if tell != nil {
+					tell(got)
+				}
+
 				return nil
 			}
 
-			got := secret.CertificateFingerprint(state.PeerCertificates[0])
 			if !slices.Contains(pins, got) {
 				return &fingerprintError{got: got}
 			}

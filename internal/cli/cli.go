@@ -10,10 +10,22 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"talos.internal/client"
+	"talos.internal/internal/cli/capture"
 	"talos.internal/internal/cli/command"
+	"talos.internal/internal/cli/configure"
 	"talos.internal/internal/cli/contexts"
+	"talos.internal/internal/cli/controlplane"
+	"talos.internal/internal/cli/dashboard"
 	"talos.internal/internal/cli/gen"
+	"talos.internal/internal/cli/images"
+	"talos.internal/internal/cli/machine"
 	"talos.internal/internal/cli/offline"
+	"talos.internal/internal/cli/power"
+	"talos.internal/internal/cli/remotefile"
+	"talos.internal/internal/cli/resources"
+	"talos.internal/internal/cli/services"
+	"talos.internal/internal/cli/support"
 )
 
 // The exit codes.
@@ -26,15 +38,23 @@ const (
 // New returns the root command.
 func New(env command.Env) *cobra.Command {
 	root := command.Group("talosctl", "Manage machines that run Kubernetes",
+		capture.New(env),
 		completion(env),
 		contexts.New(env),
+		dashboard.New(env),
 		gen.New(env),
+		images.New(env),
 		offline.MachineConfig(env, gen.MachineConfig(env)),
 		offline.Validate(env),
-		offline.Version(env),
+		support.New(env),
 	)
-	root.Long = "talosctl makes and checks the configs, certificates and keys of machines.\n" +
-		"Managing machines through their API, and making laboratory clusters, is not there yet."
+	for _, group := range [][]*cobra.Command{
+		configure.New(env), controlplane.New(env), machine.New(env), power.New(env), remotefile.New(env), resources.New(env), services.New(env),
+	} {
+		root.AddCommand(group...)
+	}
+	root.Long = "talosctl manages machines through their API, and makes and checks their configs, certificates and keys.\n" +
+		"Making laboratory clusters is not there yet."
 	root.SilenceErrors = true
 	root.SilenceUsage = true
 	root.SetIn(env.Stdin)
@@ -59,7 +79,9 @@ func Run(ctx context.Context, env command.Env, args []string) int {
 		env.Warn("%s", err)
 		return exitUsage
 	}
-	env.Warn("error: %s", err)
+	if !errors.Is(err, command.ErrReported) {
+		env.Warn("error: %s", client.Explain(err))
+	}
 	return exitError
 }
 

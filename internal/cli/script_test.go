@@ -1,15 +1,18 @@
 package cli
 
 import (
+	"archive/zip"
 	"bytes"
 	"context"
 	"crypto/x509"
 	"flag"
 	"fmt"
+	"io"
 	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -51,6 +54,11 @@ func TestMain(m *testing.M) {
 		"selfsigned": helper(checkSelfSigned),
 		// noise FILE BYTES: makes a file of random bytes.
 		"noise": helper(makeNoise),
+		// editor FILE: is an editor that does what the files edit1, edit2 and so on in the current folder say: each replaces
+		// the text, one that is empty leaves it. It keeps what it was given as seen1, seen2 and so on.
+		"editor": helper(pretendToEdit),
+		// unzipped FILE [MEMBER]: lists a zip file, or prints a member of it.
+		"unzipped": helper(unzip),
 		// manifest FILE BYTES: makes a patch with an inline manifest of that size, of several documents.
 		"manifest": helper(makeManifest),
 	})
@@ -71,6 +79,50 @@ func TestScripts(t *testing.T) {
 			return os.WriteFile(filepath.Join(e.WorkDir, "secrets.yaml"), bundle, 0o600)
 		},
 	})
+}
+
+// TestMachineScripts runs the scripts of commands that talk to machines: each has a cluster of its own to talk to.
+func TestMachineScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/machine",
+		UpdateScripts:       *update,
+		RequireExplicitExec: true,
+		Setup: func(e *testscript.Env) error {
+			c := newCluster(e.T().(testing.TB))
+			e.Setenv("HOME", filepath.Join(e.WorkDir, "home"))
+			e.Setenv(clock, now.Format(time.RFC3339))
+			e.Setenv("TALOSCONFIG", filepath.Join(e.WorkDir, "talosconfig"))
+			e.Setenv("MAINTENANCE", c.maintenance)
+			e.Setenv("FINGERPRINT", c.fingerprint.String())
+			e.Values["cluster"] = c
+			return os.WriteFile(e.Getenv("TALOSCONFIG"), c.talosconfig(e.T().(testing.TB)), 0o600)
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			// ctl and ctl-fails are talosctl and fails in this process, which is much quicker than a new one. Names of files
+			// have to be whole ones for them, and there is no standard input.
+			"ctl":       func(ts *testscript.TestScript, _ bool, args []string) { inProcess(ts, "0", args) },
+			"ctl-fails": func(ts *testscript.TestScript, _ bool, args []string) { inProcess(ts, args[0], args[1:]) },
+			// called MACHINE TEXT: checks that a command made a call of the machine.
+			"called": func(ts *testscript.TestScript, _ bool, args []string) {
+				m := ts.Value("cluster").(*fakeCluster).machines[args[0]]
+				m.mu.Lock()
+				defer m.mu.Unlock()
+				if !slices.Contains(m.calls, args[1]) {
+					ts.Fatalf("calls of %s = %q; want %q", args[0], m.calls, args[1])
+				}
+			},
+		},
+	})
+}
+
+func inProcess(ts *testscript.TestScript, want string, args []string) {
+	env := command.Env{
+		Stdin: strings.NewReader(""), Stdout: ts.Stdout(), Stderr: ts.Stderr(),
+		Getenv: ts.Getenv, Home: ts.Getenv("HOME"), Now: func() time.Time { return now },
+	}
+	if got := fmt.Sprint(Run(context.Background(), env, args)); got != want {
+		ts.Fatalf("exit code = %s; want %s", got, want)
+	}
 }
 
 func talosctl(args []string) int {
@@ -208,6 +260,50 @@ func makeNoise(args []string) error {
 	data := make([]byte, size)
 	_, _ = rand.NewChaCha8([32]byte{1}).Read(data) // always the same, and cannot fail
 	return os.WriteFile(args[0], data, 0o600)
+}
+
+func pretendToEdit(args []string) error {
+	given, err := os.ReadFile(args[0])
+	if err != nil {
+		return err
+	}
+	for i := 1; ; i++ {
+		seen := fmt.Sprintf("seen%d", i)
+		if _, err := os.Stat(seen); err == nil {
+			continue
+		}
+		if err := os.WriteFile(seen, given, 0o600); err != nil {
+			return err
+		}
+		text, err := os.ReadFile(fmt.Sprintf("edit%d", i))
+		if err != nil || len(text) == 0 {
+			return err
+		}
+		return os.WriteFile(args[0], text, 0o600)
+	}
+}
+
+func unzip(args []string) error {
+	z, err := zip.OpenReader(args[0])
+	if err != nil {
+		return err
+	}
+	defer z.Close()
+	for _, f := range z.File {
+		if len(args) == 1 {
+			fmt.Println(f.Name)
+			continue
+		}
+		if f.Name == args[1] {
+			r, err := f.Open()
+			if err != nil {
+				return err
+			}
+			_, err = io.Copy(os.Stdout, r)
+			return err
+		}
+	}
+	return nil
 }
 
 func makeManifest(args []string) error {

@@ -7,12 +7,14 @@ package command
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
 	"time"
 
+	"talos.internal/client/talosconfig"
 	"talos.internal/config/schema"
 	"talos.internal/secret"
 )
@@ -36,6 +38,17 @@ func Process() Env {
 		home = "" // commands that need it say so
 	}
 	return Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Home: home, Now: time.Now}
+}
+
+// ErrReported is the error of a command that has told its user already what went wrong: nothing more is printed.
+var ErrReported = errors.New("some of it did not work; see above")
+
+// TalosconfigPath returns where the client's configuration is; flag is the value of --talosconfig, "" if it is not given.
+func (e Env) TalosconfigPath(flag string) (string, error) {
+	return talosconfig.Locate(talosconfig.Env{Flag: flag, Variable: e.Getenv("TALOSCONFIG"), Home: e.Home}, func(path string) bool {
+		_, err := os.Stat(path)
+		return err == nil
+	})
 }
 
 // Warn prints a line to standard error.

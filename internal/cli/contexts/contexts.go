@@ -45,12 +45,7 @@ type file struct {
 }
 
 func (f *file) path() (string, error) {
-	return talosconfig.Locate(talosconfig.Env{
-		Flag: f.flag, Variable: f.env.Getenv("TALOSCONFIG"), Home: f.env.Home,
-	}, func(path string) bool {
-		_, err := os.Stat(path)
-		return err == nil
-	})
+	return f.env.TalosconfigPath(f.flag)
 }
 
 // open reads the file, and says what in it is not understood.

@@ -1,5 +1,4 @@
-// Package offline has the commands that work on files alone, without a machine: checking and patching configs, and the
-// client's version.
+// Package offline has the commands that work on files alone, without a machine: checking and patching configs.
 package offline
 
 import (
