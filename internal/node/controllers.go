@@ -10,6 +10,8 @@ import (
 	"talos.internal/internal/buildinfo"
 	"talos.internal/internal/ctrl/clusterctrl"
 	"talos.internal/internal/ctrl/configctrl"
+	"talos.internal/internal/ctrl/crictrl"
+	"talos.internal/internal/ctrl/etcdctrl"
 	"talos.internal/internal/ctrl/filesctrl"
 	"talos.internal/internal/ctrl/hardwarectrl"
 	"talos.internal/internal/ctrl/netctrl"
@@ -17,6 +19,7 @@ import (
 	"talos.internal/internal/ctrl/secretsctrl"
 	"talos.internal/internal/ctrl/servicectrl"
 	"talos.internal/internal/ctrl/timectrl"
+	"talos.internal/internal/supervise"
 	"talos.internal/internal/sys/mount"
 	"talos.internal/internal/sys/process"
 	"talos.internal/internal/sys/rtnl"
@@ -50,6 +53,14 @@ func (n *node) registerControllers() error {
 		hardwarectrl.Controllers(hardwarectrl.Deps{}),
 		netctrl.Controllers(netctrl.Deps{Kernel: kernel, Host: host, Platform: n.platform(), Events: n.events}),
 		filesctrl.Controllers(filesctrl.Deps{Root: boot.SystemEtc, Binder: binder{mount.Kernel{}}}),
+		crictrl.Controllers(crictrl.Deps{
+			Services: n.services, Launcher: n.processes, Client: n.runtime, Snapshotter: n.snapshots,
+			Conditions: []supervise.Condition{n.gates.network},
+		}),
+		etcdctrl.Controllers(etcdctrl.Deps{
+			Services: n.services, Client: n.runtime, Door: n.door,
+			Conditions: []supervise.Condition{n.gates.network, n.gates.time},
+		}),
 		secretsctrl.Controllers(secretsctrl.Deps{
 			StateDir: stateDir, SystemRoots: func() ([]byte, error) { return os.ReadFile(authorities) },
 		}),

@@ -16,7 +16,10 @@ import (
 	"talos.internal/config/schema"
 	"talos.internal/controller"
 	"talos.internal/internal/boot"
+	"talos.internal/internal/container"
 	"talos.internal/internal/ctrl/configctrl"
+	"talos.internal/internal/ctrl/crictrl"
+	"talos.internal/internal/ctrl/etcdctrl"
 	"talos.internal/internal/ctrl/runtimectrl"
 	"talos.internal/internal/daemon"
 	"talos.internal/internal/event"
@@ -34,6 +37,9 @@ import (
 
 // stateDir is where the volume STATE is mounted.
 const stateDir = "/system/state"
+
+// containerdRoot is where containerd keeps images.
+const containerdRoot = "/var/lib/containerd"
 
 // bootLimit is how long the boot plan may take in all; it takes milliseconds.
 const bootLimit = time.Minute
@@ -54,6 +60,9 @@ type node struct {
 	groups    *cgroup.Tree
 	gates     *gates
 	configs   *configctrl.Store
+	runtime   *container.Client // the connection to containerd
+	snapshots string            // what keeps its images
+	door      *etcdctrl.Door
 	stage     *runtimectrl.Stage
 	lifecycle *lifecycle
 }
@@ -115,6 +124,7 @@ func assemble(log *slog.Logger, logs *logring.Set, facts boot.Facts, emergency *
 	}
 	n.scheduler = controller.New(n.state, log, controller.Options{})
 	n.configs = configctrl.NewStore(n.state, stateDir, log)
+	n.door = etcdctrl.NewDoor(n.services, etcdctrl.DefaultData, etcdctrl.DefaultSnapshot)
 	var err error
 	if n.registry, err = catalog.Registry(); err != nil {
 		return nil, fmt.Errorf("make the state: %w", err)
@@ -131,6 +141,11 @@ func assemble(log *slog.Logger, logs *logring.Set, facts boot.Facts, emergency *
 	if n.groups, err = cgroup.Detect(""); err != nil {
 		log.Warn("no cgroups: services run without limits", "error", err)
 	}
+	var why error
+	if n.snapshots, why = crictrl.Snapshotter(containerdRoot); why != nil {
+		log.Warn("images are copied for each container: overlayfs does not work here", "error", why)
+	}
+	n.runtime = container.New(container.Options{Snapshotter: n.snapshots, Credentials: crictrl.Credentials(n.state)})
 	return n, nil
 }
 

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"talos.internal/internal/boot"
+	"talos.internal/internal/etcdop"
 	"talos.internal/internal/proxy"
 	"talos.internal/internal/server"
 	"talos.internal/internal/supervise"
@@ -23,6 +24,9 @@ import (
 
 // program is the binary of PID 1, which is all programs of ours.
 const program = "/sbin/init"
+
+// etcdPKI is where etcdctrl keeps the certificates of etcd.
+const etcdPKI = "/system/secrets/etcd"
 
 // apiDrain is how long calls that are under way may take when machined's API stops.
 const apiDrain = 3 * time.Second
@@ -38,7 +42,9 @@ func (n *node) loadServices(ctx context.Context) error {
 			_, configured := n.configs.Active(ctx)
 			return !configured
 		},
-		Logger: n.log.With("part", "api"),
+		Logger:     n.log.With("part", "api"),
+		Etcd:       etcdMember{state: n.state, door: n.door, op: etcdop.Operator{PKI: etcdPKI}},
+		Containers: containers{n.runtime}, Images: images{n.runtime},
 	})
 	if err != nil {
 		return err

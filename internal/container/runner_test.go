@@ -1,0 +1,260 @@
+package container
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"talos.internal/internal/supervise"
+)
+
+// run is a run that is under way.
+type run struct {
+	log     *syncBuffer
+	started chan string
+	stop    context.CancelFunc
+	kill    chan struct{}
+	done    chan error
+}
+
+func begin(r Runner) *run {
+	ctx, cancel := context.WithCancel(context.Background())
+	u := &run{log: &syncBuffer{}, started: make(chan string, 1), stop: cancel, kill: make(chan struct{}), done: make(chan error, 1)}
+	go func() {
+		u.done <- r.Run(ctx, supervise.Env{Log: u.log, Started: func(m string) { u.started <- m }, Kill: u.kill})
+	}()
+	return u
+}
+
+// waitFor waits until the log has text.
+func (u *run) waitFor(t testing.TB, text string) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !strings.Contains(u.log.String(), text); {
+		select {
+		case err := <-u.done:
+			t.Fatalf("waited for %q; Run = %v, and the log is:\n%s", text, err, u.log)
+		case <-time.After(10 * time.Millisecond):
+		}
+		if time.Now().After(end) {
+			t.Fatalf("waited for %q; the log is:\n%s", text, u.log)
+		}
+	}
+}
+
+func (u *run) end(t testing.TB) error {
+	t.Helper()
+	select {
+	case err := <-u.done:
+		return err
+	case <-time.After(30 * time.Second):
+		t.Fatalf("the run does not end; its log:\n%s", u.log)
+		return nil
+	}
+}
+
+func spec(id string, args ...string) Spec {
+	return Spec{ID: id, Image: testImage, Args: append([]string{"/program"}, args...), Cgroup: "/talos-test/" + id}
+}
+
+// TestContainers is one test with one containerd, which takes a second to start.
+func TestContainers(t *testing.T) {
+	d := startDaemon(t)
+	c := d.newClient(t)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+
+	t.Run("a container is what its specification says", func(t *testing.T) {
+		data := t.TempDir()
+		if err := os.WriteFile(filepath.Join(data, "file"), []byte("from the host"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		s := spec("show", "show", "me")
+		s.Env = []string{"FROM_SPEC=s"}
+		s.Mounts = []Mount{{Source: data, Target: "/data", Options: []string{"ro"}}}
+		s.Capabilities = []string{"CAP_NET_ADMIN", "CAP_CHOWN"}
+		s.OOMScoreAdj = 123
+		u := begin(Runner{Client: c, Spec: s})
+		if err := u.end(t); err != nil {
+			t.Fatalf("Run = %v; log:\n%s\n%s", err, u.log, d.log)
+		}
+		got := u.log.String()
+		for _, want := range []string{
+			"pulling image " + testImage, "args [show me] uid 60 gid 61 pid1 true", "env i s\n", "this is standard error\n",
+			"CapEff:\t0000000000001001\n", "NoNewPrivs:\t1\n", "Seccomp:\t2\n", "oom 123\n",
+			`data "from the host" <nil>`, "read-only file system", "/new: permission denied",
+		} {
+			if !strings.Contains(got, want) {
+				t.Errorf("the log has no %q; it is:\n%s", want, got)
+			}
+		}
+		if m := <-u.started; !strings.HasPrefix(m, "Container show started with PID ") {
+			t.Errorf("it was said that %q", m)
+		}
+	})
+
+	t.Run("a privileged container on the host's namespaces", func(t *testing.T) {
+		host, err := ReadHost()
+		if err != nil {
+			t.Fatal(err)
+		}
+		name, err := os.Hostname()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := spec("host", "show")
+		s.User, s.Privileged, s.HostNetwork, s.HostPID, s.HostIPC, s.HostSys = &User{}, true, true, true, true, true
+		s.RootfsPropagation, s.OOMScoreAdj = "rshared", -1000
+		u := begin(Runner{Client: c, Spec: s})
+		if err := u.end(t); err != nil {
+			t.Fatalf("Run = %v; log:\n%s\n%s", err, u.log, d.log)
+		}
+		for _, want := range []string{"uid 0 gid 0 pid1 false host " + name + "\n", "NoNewPrivs:\t0\n", "Seccomp:\t0\n"} {
+			if !strings.Contains(u.log.String(), want) {
+				t.Errorf("the log has no %q; it is (of a host %v):\n%s", want, host, u.log)
+			}
+		}
+	})
+
+	t.Run("the exit status is the error", func(t *testing.T) {
+		var exit *ExitError
+		if err := begin(Runner{Client: c, Spec: spec("exit", "exit", "3")}).end(t); !errors.As(err, &exit) || exit.Code != 3 {
+			t.Errorf("Run = %v; want exit status 3", err)
+		}
+	})
+
+	t.Run("a stop is a signal, and no error", func(t *testing.T) {
+		u := begin(Runner{Client: c, Spec: spec("stop", "serve")})
+		u.waitFor(t, "serving")
+		u.stop()
+		if err := u.end(t); err != nil || !strings.Contains(u.log.String(), "got terminated") {
+			t.Errorf("Run = %v; want nil, after SIGTERM. Log:\n%s", err, u.log)
+		}
+	})
+
+	t.Run("what is deaf is killed", func(t *testing.T) {
+		u := begin(Runner{Client: c, Spec: spec("deaf", "deaf")})
+		u.waitFor(t, "serving")
+		u.stop()
+		select {
+		case err := <-u.done:
+			t.Fatalf("it ended before it was killed: %v", err)
+		case <-time.After(300 * time.Millisecond):
+		}
+		close(u.kill)
+		if err := u.end(t); err != nil {
+			t.Errorf("Run = %v; want nil", err)
+		}
+	})
+
+	t.Run("all output arrives", func(t *testing.T) {
+		u := begin(Runner{Client: c, Spec: spec("flood", "flood")})
+		if err := u.end(t); err != nil || !strings.HasSuffix(u.log.String(), "line 19998\nline 19999\n") {
+			t.Errorf("Run = %v; the log ends with %q", err, u.log.String()[max(0, len(u.log.String())-50):])
+		}
+	})
+
+	t.Run("what an earlier run left is removed first", func(t *testing.T) {
+		first := begin(Runner{Client: c, Spec: spec("again", "deaf")})
+		first.waitFor(t, "serving")
+		second := begin(Runner{Client: c, Spec: spec("again", "serve")})
+		second.waitFor(t, "serving")
+		// To the first, whose container was killed by nobody it knows, it is a failure.
+		var exit *ExitError
+		if err := first.end(t); !errors.As(err, &exit) || exit.Error() != "signal: killed" {
+			t.Errorf("the first Run = %v; want signal: killed", err)
+		}
+		second.stop()
+		_ = second.end(t) // the first may have removed its container at its end
+	})
+
+	t.Run("lists, statistics, kill", func(t *testing.T) {
+		u := begin(Runner{Client: c, Spec: spec("listed", "serve")})
+		u.waitFor(t, "serving")
+		list, err := c.Containers(ctx, System)
+		if err != nil || len(list) != 1 {
+			t.Fatalf("Containers = %v, %v; want one", list, err)
+		}
+		i := list[0]
+		if i.ID != "listed" || i.PodID != "listed" || i.Image != testImage || i.Status != "RUNNING" || i.PID == 0 {
+			t.Errorf("Containers = %+v", i)
+		}
+		stats, err := c.Stats(ctx, System)
+		if err != nil || len(stats) != 1 || stats[0].Memory == 0 || stats[0].CPU == 0 {
+			t.Errorf("Stats = %+v, %v; want memory and CPU time of one", stats, err)
+		}
+		if err := c.Kill(ctx, System, "listed", syscall.SIGTERM); err != nil {
+			t.Error(err)
+		}
+		if err := u.end(t); err != nil || !strings.Contains(u.log.String(), "got terminated") {
+			t.Errorf("Run = %v; want nil, after SIGTERM", err)
+		}
+		if err := c.Kill(ctx, System, "listed", syscall.SIGTERM); !errors.Is(err, ErrNotFound) {
+			t.Errorf("Kill of what is not there = %v; want ErrNotFound", err)
+		}
+		if list, err := c.Containers(ctx, "nothing"); err != nil || len(list) != 0 {
+			t.Errorf("Containers of a namespace that is not there = %v, %v; want none", list, err)
+		}
+	})
+
+	t.Run("images", func(t *testing.T) {
+		var last Progress
+		img, err := c.Pull(ctx, Pods, testImage, func(p Progress) { last = p })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if img.Name != testImage || img.Size == 0 || !strings.HasPrefix(img.Digest, "sha256:") {
+			t.Errorf("Pull = %+v", img)
+		}
+		if len(last.Layers) != 3 {
+			t.Errorf("the last progress is %+v; want manifest, config and layer", last)
+		}
+		for _, l := range last.Layers {
+			if !l.Done || l.Offset != l.Total || l.Total == 0 {
+				t.Errorf("the last progress of a layer is %+v; want done", l)
+			}
+		}
+		list, err := c.Images(ctx, Pods)
+		if err != nil || len(list) != 1 || list[0].Name != testImage {
+			t.Errorf("Images = %+v, %v; want the one", list, err)
+		}
+		if _, err := c.Pull(ctx, Pods, "registry.example.internal/other:v1", nil); !errors.Is(err, ErrNotFound) {
+			t.Errorf("Pull of what is nowhere = %v; want ErrNotFound", err)
+		}
+		if err := c.Remove(ctx, Pods, testImage); err != nil {
+			t.Error(err)
+		}
+		if err := c.Remove(ctx, Pods, testImage); !errors.Is(err, ErrNotFound) {
+			t.Errorf("Remove again = %v; want ErrNotFound", err)
+		}
+	})
+
+	t.Run("a run goes on when containerd is restarted", func(t *testing.T) {
+		u := begin(Runner{Client: c, Spec: spec("lives", "serve")})
+		u.waitFor(t, "serving")
+		d.stop(t, syscall.SIGKILL)
+		time.Sleep(500 * time.Millisecond)
+		d.start(t)
+		for c.Healthy(ctx) != nil && ctx.Err() == nil {
+			time.Sleep(20 * time.Millisecond)
+		}
+		select {
+		case err := <-u.done:
+			t.Fatalf("Run = %v; want that it goes on", err)
+		case <-time.After(500 * time.Millisecond):
+		}
+		u.stop()
+		if err := u.end(t); err != nil || !strings.Contains(u.log.String(), "got terminated") {
+			t.Errorf("Run = %v; want nil, after SIGTERM. Log:\n%s", err, u.log)
+		}
+	})
+
+	list, err := c.Containers(ctx, System)
+	if err != nil || len(list) != 0 {
+		t.Errorf("in the end there are containers %v, %v; want none", list, err)
+	}
+}

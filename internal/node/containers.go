@@ -1,0 +1,183 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"syscall"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"talos.internal/api/machinepb"
+	"talos.internal/internal/container"
+	"talos.internal/internal/server"
+)
+
+// podLogs is the directory that kubelet is given for the logs of containers.
+const podLogs = "/var/log/pods"
+
+// containers shows what containerd runs.
+type containers struct{ client *container.Client }
+
+// images shows and changes what containerd has.
+type images struct{ client *container.Client }
+
+var (
+	_ server.Containers = containers{}
+	_ server.Images     = images{}
+)
+
+// missing makes the error for what containerd does not have one that the server understands.
+func missing(err error) error {
+	if errors.Is(err, container.ErrNotFound) {
+		return fmt.Errorf("%w: %w", fs.ErrNotExist, err)
+	}
+	return err
+}
+
+// List implements server.Containers.
+func (c containers) List(ctx context.Context, p server.Place) ([]*machinepb.ContainerInfo, error) {
+	list, err := c.client.Containers(ctx, p.Namespace)
+	if err != nil {
+		return nil, err
+	}
+	var out []*machinepb.ContainerInfo
+	for _, i := range list {
+		out = append(out, &machinepb.ContainerInfo{
+			Namespace: i.Namespace, Id: i.ID, Uid: i.UID, InternalId: i.InternalID, Image: i.Image, Pid: i.PID,
+			Status: i.Status, PodId: i.PodID, Name: i.Name, NetworkNamespace: i.NetworkNamespace,
+		})
+	}
+	return out, nil
+}
+
+// Stats implements server.Containers.
+func (c containers) Stats(ctx context.Context, p server.Place) ([]*machinepb.Stat, error) {
+	list, err := c.client.Stats(ctx, p.Namespace)
+	if err != nil {
+		return nil, err
+	}
+	var out []*machinepb.Stat
+	for _, s := range list {
+		out = append(out, &machinepb.Stat{
+			Namespace: s.Namespace, Id: s.ID, PodId: s.PodID, Name: s.Name,
+			MemoryUsage: s.Memory, CpuUsage: uint64(s.CPU.Nanoseconds()),
+		})
+	}
+	return out, nil
+}
+
+// Restart implements server.Containers.
+func (c containers) Restart(ctx context.Context, p server.Place, id string) error {
+	return missing(c.client.Kill(ctx, p.Namespace, id, syscall.SIGTERM))
+}
+
+// Logs implements server.Containers.
+func (c containers) Logs(ctx context.Context, _ server.Place, id string, follow bool, tail int, w io.Writer) error {
+	return podLog{find: func(ctx context.Context) (string, error) {
+		file, err := c.client.LogFile(ctx, podLogs, id)
+		return file, missing(err)
+	}}.copy(ctx, w, tail, follow)
+}
+
+// LogIDs implements server.Containers.
+func (c containers) LogIDs(ctx context.Context) ([]string, error) {
+	list, err := c.client.Containers(ctx, container.Pods)
+	if err != nil {
+		return nil, err
+	}
+	var ids []string
+	for _, i := range list {
+		if !i.Sandbox {
+			ids = append(ids, i.ID)
+		}
+	}
+	return ids, nil
+}
+
+// List implements server.Images.
+func (i images) List(ctx context.Context, p server.Place, f func(*machinepb.ImageServiceListResponse) error) error {
+	list, err := i.client.Images(ctx, p.Namespace)
+	if err != nil {
+		return err
+	}
+	for _, m := range list {
+		err := f(&machinepb.ImageServiceListResponse{
+			Name: m.Name, Digest: m.Digest, Size: m.Size, CreatedAt: timestamppb.New(m.Created), Labels: m.Labels,
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Pull implements server.Images.
+func (i images) Pull(ctx context.Context, p server.Place, ref string, progress func(*machinepb.ImageServicePullProgress) error) (string, error) {
+	ref, err := container.Normalize(ref)
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", syscall.EINVAL, err)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var tell func(container.Progress)
+	if progress != nil {
+		began := time.Now()
+		tell = func(all container.Progress) {
+			for _, l := range all.Layers {
+				if err := progress(pullProgress(l, time.Since(began))); err != nil {
+					cancel(err)
+					return
+				}
+			}
+		}
+	}
+	img, err := i.client.Pull(ctx, p.Namespace, ref, tell)
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil && ctx.Err() != nil {
+			err = cause
+		}
+		return "", missing(err)
+	}
+	return img.Name, nil
+}
+
+func pullProgress(l container.LayerProgress, elapsed time.Duration) *machinepb.ImageServicePullProgress {
+	st := machinepb.ImageServicePullLayerProgress_DOWNLOADING
+	if l.Done {
+		st = machinepb.ImageServicePullLayerProgress_DOWNLOAD_COMPLETE
+	}
+	return &machinepb.ImageServicePullProgress{LayerId: l.Digest, Progress: &machinepb.ImageServicePullLayerProgress{
+		Status: st, Elapsed: durationpb.New(elapsed), Offset: l.Offset, Total: l.Total,
+	}}
+}
+
+// Import implements server.Images. Of several images of an archive the first is named.
+func (i images) Import(ctx context.Context, p server.Place, archive io.Reader) (string, error) {
+	names, err := i.client.Import(ctx, p.Namespace, archive)
+	if err != nil {
+		return "", err
+	}
+	if len(names) == 0 {
+		return "", fmt.Errorf("%w: the archive has no image with a name", syscall.EINVAL)
+	}
+	return names[0], nil
+}
+
+// Remove implements server.Images.
+func (i images) Remove(ctx context.Context, p server.Place, ref string) error {
+	ref, err := container.Normalize(ref)
+	if err != nil {
+		return fmt.Errorf("%w: %w", syscall.EINVAL, err)
+	}
+	return missing(i.client.Remove(ctx, p.Namespace, ref))
+}
+
+// Verify implements server.Images.
+func (images) Verify(context.Context, *machinepb.ImageServiceVerifyRequest) (*machinepb.ImageServiceVerifyResponse, error) {
+	return nil, fmt.Errorf("verify the signature of an image: %w: this version has no signature policies yet", errors.ErrUnsupported)
+}
