@@ -105,13 +105,13 @@ func (c *CRICustomizationConfig) Validate(r *schema.Reporter) {
 //	local:
 //	    enabled: true
 type ImageCacheConfig struct {
-	// Local is the image cache on the machine's own disk or boot medium.
+	// Local is the image cache on the machine's own disk or boot medium. Left out, one that is there is used.
 	Local *LocalImageCacheConfig `yaml:"local"`
 }
 
 // LocalImageCacheConfig is the image cache on the machine's own disk or boot medium.
 type LocalImageCacheConfig struct {
-	// Enabled looks for images in the cache first. Left out, it is not used.
+	// Enabled looks for images in the cache first. Without an ImageCacheConfig a cache that is there is used; false turns it off.
 	Enabled bool `yaml:"enabled"`
 }
 

@@ -103,6 +103,13 @@ local:
     enabled: true
 `
 
+const uncached = mirror + `---
+apiVersion: v1alpha1
+kind: ImageCacheConfig
+local:
+    enabled: false
+`
+
 const custom = cached + `---
 apiVersion: v1alpha1
 kind: CRICustomizationConfig
@@ -206,8 +213,18 @@ func TestContainerdFollowsTheConfig(t *testing.T) {
 			t.Errorf("Credentials = %q, %q, %v", user, password, err)
 		}
 
-		// And all goes again, but containerd.
+		// A config that says nothing of the cache that is there leaves it in use.
 		setConfig(h, mirror)
+		h.Settle()
+		if got := s.take(); slices.Contains(got, "unload registryd") {
+			t.Errorf("orders = %q; want registryd to stay", got)
+		}
+
+		// And all goes again, but containerd.
+		setConfig(h, custom)
+		h.Settle()
+		s.take()
+		setConfig(h, uncached)
 		h.Settle()
 		got = s.take()
 		if !slices.Contains(got, "unload registryd") || !slices.Contains(got, "restart containerd") {
