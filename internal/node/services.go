@@ -31,6 +31,9 @@ const etcdPKI = "/system/secrets/etcd"
 // apiDrain is how long calls that are under way may take when machined's API stops.
 const apiDrain = 3 * time.Second
 
+// firstProbe is how soon after its start a daemon is looked at: it listens within a fraction of a second.
+const firstProbe = 100 * time.Millisecond
+
 // loadServices loads the services that every node has, and starts them. The others come by controllers.
 func (n *node) loadServices(ctx context.Context) error {
 	api, err := server.New(server.Deps{
@@ -88,7 +91,7 @@ func (n *node) apid() supervise.Service {
 		Runner:     n.daemon("apid", apidUser, boot.GroupAPID),
 		After:      []string{"machined"},
 		Conditions: []supervise.Condition{n.gates.api},
-		Health:     &supervise.Check{Probe: listens(proxy.Port)},
+		Health:     &supervise.Check{Probe: listens(proxy.Port), Delay: firstProbe},
 		Grace:      2 * apiDrain,
 	}
 }
@@ -99,7 +102,7 @@ func (n *node) trustd() supervise.Service {
 		Runner:     n.daemon("trustd", trustdUser, boot.GroupTrustd),
 		After:      []string{"machined"},
 		Conditions: []supervise.Condition{n.gates.trustd},
-		Health:     &supervise.Check{Probe: listens(trust.Port)},
+		Health:     &supervise.Check{Probe: listens(trust.Port), Delay: firstProbe},
 		Grace:      2 * apiDrain,
 	}
 }

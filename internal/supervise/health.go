@@ -16,9 +16,13 @@ type Check struct {
 	// failed, and is not called again before it has returned.
 	Probe func(context.Context) error
 	// Delay is the time from Running to the first probe, Period the time between the end of one and the next, Timeout the
-	// time that one may take. Zero is 1 s, 5 s and 0.5 s, as published.
+	// time that one may take. Zero is 1 s, 5 s and 0.5 s, as published. Until the first good probe of a run the pauses are
+	// shorter, 200 ms and then twice as long each time up to Period: what waits for the service need not wait for the clock.
 	Delay, Period, Timeout time.Duration
 }
+
+// firstPause is the pause after the first failed probe of a run.
+const firstPause = 200 * time.Millisecond
 
 // Health is what the last probes said. It is unknown while a service does not run, before the first probe, and always for a
 // service without a check.
@@ -54,6 +58,7 @@ func (c *Check) loop(ctx context.Context, observe func(error)) {
 	period, timeout := orElse(c.Period, 5*time.Second), orElse(c.Timeout, 500*time.Millisecond)
 	timer := time.NewTimer(orElse(c.Delay, time.Second))
 	defer timer.Stop()
+	pause := min(firstPause, period)
 	var pending chan error // of a probe that has not returned
 	for {
 		select {
@@ -78,7 +83,11 @@ func (c *Check) loop(ctx context.Context, observe func(error)) {
 			return
 		}
 		observe(err)
-		timer.Reset(period)
+		if err == nil {
+			pause = period
+		}
+		timer.Reset(pause)
+		pause = min(2*pause, period)
 	}
 }
 

@@ -59,6 +59,26 @@ func TestHealthFollowsTheProbes(t *testing.T) {
 	})
 }
 
+func TestUntilTheFirstGoodProbePausesAreShort(t *testing.T) {
+	bubble(t, func(t *testing.T, s *Supervisor) {
+		var probes []time.Duration
+		began := time.Now()
+		load(t, s, Service{ID: "x", Runner: &actor{}, Health: &Check{Delay: 100 * time.Millisecond, Probe: func(context.Context) error {
+			probes = append(probes, time.Since(began))
+			if len(probes) < 7 {
+				return errors.New("not yet")
+			}
+			return nil
+		}}})
+		start(t, s, "x")
+		time.Sleep(18 * time.Second)
+		want(t, s, "x", Running, "Health check successful")
+		if got, want := fmt.Sprint(probes), "[100ms 300ms 700ms 1.5s 3.1s 6.3s 11.3s 16.3s]"; got != want {
+			t.Errorf("probes at %s; want %s", got, want)
+		}
+	})
+}
+
 func TestAProbeThatHangsIsAFailureAndIsNotCalledBesideItself(t *testing.T) {
 	bubble(t, func(t *testing.T, s *Supervisor) {
 		release := make(chan struct{})
