@@ -1,6 +1,7 @@
 package kubedoc
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -68,6 +69,23 @@ func (d denial) matches(name string) bool {
 		return name == d.flag
 	}
 	return len(name) > len(before)+len(after) && strings.HasPrefix(name, before) && strings.HasSuffix(name, after)
+}
+
+// DeniedArg returns why a config may not set an argument of a component, nil if it may. The component is kube-apiserver,
+// kube-controller-manager, kube-scheduler or kubelet. Validation refuses these arguments; whoever puts a command line together
+// asks again, so that no other way leads around it.
+func DeniedArg(component, name string) error {
+	denied := map[string][]denial{
+		"kube-apiserver": apiServerDenied, "kube-controller-manager": controllerManagerDenied,
+		"kube-scheduler": schedulerDenied, "kubelet": kubeletDenied,
+	}
+	flag := strings.ReplaceAll(name, "_", "-")
+	for _, d := range denied[component] {
+		if d.matches(flag) {
+			return fmt.Errorf("the argument %s of %s cannot be set: %s; %s", flag, component, d.why, d.instead)
+		}
+	}
+	return nil
 }
 
 // checkArgs reports arguments of component that are misspelt or denied.
