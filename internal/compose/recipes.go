@@ -54,8 +54,12 @@ func Recipes() []Recipe {
 		{
 			Name: "etcd",
 			Programs: []Program{{
-				Name: "etcd", Package: "go.etcd.io/etcd/server/v3",
-				Checks: []Check{{Args: []string{"--version"}, Want: "etcd Version: {bare}\n"}},
+				Name: "etcd", Package: ".",
+				Links: []string{"etcdutl"},
+				Checks: []Check{
+					{Args: []string{"--version"}, Want: "etcd Version: {bare}\n"},
+					{As: "etcdutl", Args: []string{"version"}, Want: "etcdutl version: {bare}\n"},
+				},
 			}},
 		},
 		kubernetes("kubernetes-1.36", "v1.36.mod"),

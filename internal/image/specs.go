@@ -29,6 +29,7 @@ func Specs() []Spec {
 		Spec{
 			Name: "etcd", Ref: "registry.k8s.io/etcd:{etcd}", Base: true, User: etcdUser,
 			Programs:   []Program{{Component: "etcd", File: "etcd", Path: "usr/local/bin/etcd"}},
+			Files:      []rootfs.Entry{rootfs.Symlink("usr/local/bin/etcdutl", "etcd")}, // recovers a cluster from a snapshot
 			Entrypoint: []string{"/usr/local/bin/etcd"},
 			Check:      Check{[]string{"--version"}, "etcd Version: {etcd:bare}\n"},
 		},

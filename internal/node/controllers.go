@@ -8,12 +8,15 @@ import (
 	"talos.internal/controller"
 	"talos.internal/internal/boot"
 	"talos.internal/internal/buildinfo"
+	"talos.internal/internal/container"
 	"talos.internal/internal/ctrl/clusterctrl"
 	"talos.internal/internal/ctrl/configctrl"
 	"talos.internal/internal/ctrl/crictrl"
 	"talos.internal/internal/ctrl/etcdctrl"
 	"talos.internal/internal/ctrl/filesctrl"
 	"talos.internal/internal/ctrl/hardwarectrl"
+	"talos.internal/internal/ctrl/kubectrl"
+	"talos.internal/internal/ctrl/kubeletctrl"
 	"talos.internal/internal/ctrl/netctrl"
 	"talos.internal/internal/ctrl/runtimectrl"
 	"talos.internal/internal/ctrl/secretsctrl"
@@ -60,6 +63,13 @@ func (n *node) registerControllers() error {
 		etcdctrl.Controllers(etcdctrl.Deps{
 			Services: n.services, Client: n.runtime, Door: n.door,
 			Conditions: []supervise.Condition{n.gates.network, n.gates.time},
+		}),
+		kubectrl.Controllers(kubectrl.Deps{}),
+		kubeletctrl.Controllers(kubeletctrl.Deps{
+			Services:   n.services,
+			Runner:     func(s container.Spec) supervise.Runner { return container.Runner{Client: n.runtime, Spec: s} },
+			Conditions: []supervise.Condition{n.gates.network, n.gates.time},
+			Container:  n.facts.Mode == boot.Container,
 		}),
 		secretsctrl.Controllers(secretsctrl.Deps{
 			StateDir: stateDir, SystemRoots: func() ([]byte, error) { return os.ReadFile(authorities) },
