@@ -15,13 +15,18 @@ import (
 	"talos.internal/internal/ctrl/etcdctrl"
 	"talos.internal/internal/ctrl/filesctrl"
 	"talos.internal/internal/ctrl/hardwarectrl"
+	"talos.internal/internal/ctrl/hostdnsctrl"
 	"talos.internal/internal/ctrl/kubectrl"
 	"talos.internal/internal/ctrl/kubeletctrl"
+	"talos.internal/internal/ctrl/kubeprismctrl"
+	"talos.internal/internal/ctrl/manifestctrl"
 	"talos.internal/internal/ctrl/netctrl"
+	"talos.internal/internal/ctrl/nodectrl"
 	"talos.internal/internal/ctrl/runtimectrl"
 	"talos.internal/internal/ctrl/secretsctrl"
 	"talos.internal/internal/ctrl/servicectrl"
 	"talos.internal/internal/ctrl/timectrl"
+	"talos.internal/internal/etcdop"
 	"talos.internal/internal/supervise"
 	"talos.internal/internal/sys/mount"
 	"talos.internal/internal/sys/process"
@@ -71,6 +76,10 @@ func (n *node) registerControllers() error {
 			Conditions: []supervise.Condition{n.gates.network, n.gates.time},
 			Container:  n.facts.Mode == boot.Container,
 		}),
+		manifestctrl.Controllers(manifestctrl.Deps{Lock: etcdop.Operator{PKI: etcdPKI}}),
+		nodectrl.Controllers(nodectrl.Deps{}),
+		kubeprismctrl.Controllers(kubeprismctrl.Deps{}),
+		hostdnsctrl.Controllers(n.hostDNS(kernel)),
 		secretsctrl.Controllers(secretsctrl.Deps{
 			StateDir: stateDir, SystemRoots: func() ([]byte, error) { return os.ReadFile(authorities) },
 		}),
@@ -81,6 +90,14 @@ func (n *node) registerControllers() error {
 		}
 	}
 	return nil
+}
+
+// hostDNS is what the node's resolver needs. In a container nothing else gives the loopback its addresses for pods.
+func (n *node) hostDNS(kernel *rtnl.Conn) hostdnsctrl.Deps {
+	if n.facts.Mode == boot.Container {
+		return hostdnsctrl.Deps{Kernel: kernel}
+	}
+	return hostdnsctrl.Deps{}
 }
 
 // platform is what the container runtime has said; a machine's platform says it later.

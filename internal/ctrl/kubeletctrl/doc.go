@@ -58,7 +58,7 @@ type Deps struct {
 	Etc string
 	// Root is kubelet's own directory; /var/lib/kubelet.
 	Root string
-	// Resolved is for the resolv.conf that pods get; /system/resolved.
+	// Resolved has the resolv.conf that pods get, which hostdnsctrl writes; /system/resolved.
 	Resolved string
 	// Healthz is asked whether kubelet is well; http://127.0.0.1:10248/healthz.
 	Healthz string
@@ -96,7 +96,7 @@ func Controllers(d Deps) []controller.Controller {
 	s := &ServiceController{deps: d}
 	return []controller.Controller{
 		ConfigController{}, NodenameController{}, NodeIPConfigController{}, NodeIPController{}, SpecController{deps: d},
-		ResolvConfController{deps: d}, s, StatusController{service: s}, KubeconfigController{deps: d},
+		s, StatusController{service: s}, KubeconfigController{deps: d},
 	}
 }
 

@@ -252,27 +252,6 @@ nodeIP: {validSubnets: ["!10.5.0.100/32"]}
 	}
 }
 
-func TestResolvConfOfPods(t *testing.T) {
-	servers := network.ResolverStatus{SearchDomains: []string{"lab.internal"}}
-	for _, s := range []string{"127.0.0.53", "10.5.0.1", "10.5.0.3"} {
-		servers.NameServers = append(servers.NameServers, network.NameServer{Addr: netip.MustParseAddr(s), Protocol: network.DNSDo53})
-	}
-	for _, c := range []struct {
-		name string
-		dns  network.HostDNSConfig
-		want string
-	}{
-		{"the servers of the node", network.HostDNSConfig{}, "nameserver 10.5.0.1\nnameserver 10.5.0.3\nsearch lab.internal\n"},
-		{"a resolver of the node that pods do not reach", network.HostDNSConfig{Enabled: true}, "nameserver 10.5.0.1\nnameserver 10.5.0.3\nsearch lab.internal\n"},
-		{"one that they reach", network.HostDNSConfig{Enabled: true, ServiceHostDNSAddress: netip.MustParseAddr("169.254.116.108")},
-			"nameserver 169.254.116.108\nsearch lab.internal\n"},
-	} {
-		if got := string(resolvConf(servers, c.dns)); got != c.want {
-			t.Errorf("%s: %q; want %q", c.name, got, c.want)
-		}
-	}
-}
-
 // tempDeps have directories of the test.
 func tempDeps(t testing.TB) Deps {
 	dir := t.TempDir()
