@@ -346,13 +346,13 @@ func TestFieldAndSuccessorConflict(t *testing.T) {
 func TestPendingNamesWhatExists(t *testing.T) {
 	report := generated(t, documentStyle, schema.ControlPlane).Check(schema.Metal)
 	notes := report.Of(schema.Note).String()
-	for _, name := range []string{"machine.token", "KubeletConfig", "UnattendedInstallConfig"} {
-		if !strings.Contains(notes, name) {
-			t.Errorf("the notes do not name %s, which nothing acts on yet:\n%s", name, notes)
+	for name, pending := range map[string]bool{"UnattendedInstallConfig": true, "VolumeConfig": true, "machine.token": false, "KubeletConfig": false} {
+		if strings.Contains(notes, name) != pending {
+			t.Errorf("the notes name %s: %t; want %t:\n%s", name, !pending, pending, notes)
 		}
 	}
 	old := generated(t, rootStyle, schema.ControlPlane).Check(schema.Metal).Of(schema.Note).String()
-	if !strings.Contains(old, "KubeletConfig") {
-		t.Errorf("the notes on an old-style config do not name what machine.kubelet becomes:\n%s", old)
+	if !strings.Contains(old, "UnattendedInstallConfig") {
+		t.Errorf("the notes on an old-style config do not name what machine.install becomes:\n%s", old)
 	}
 }

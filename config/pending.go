@@ -12,31 +12,18 @@ import (
 // of the root document. Who makes one work removes it here; nothing is ever ignored in silence.
 var pending = []string{
 	// The node, its API and its system.
-	"machine.type", "machine.token", "machine.ca", "machine.acceptedCAs", "machine.certSANs", "machine.features",
-	"machine.logging", "machine.seccompProfiles", "debug",
+	"machine.features", "machine.logging", "debug",
 	"EnvironmentConfig", "EtcFileConfig", "EventSinkConfig", "KmsgLogConfig", "KernelModuleConfig", "OOMConfig",
-	"SecurityProfileConfig", "SysctlConfig", "SysfsConfig", "UdevRulesConfig", "WatchdogTimerConfig", "TrustedRootsConfig",
+	"SecurityProfileConfig", "SysctlConfig", "SysfsConfig", "UdevRulesConfig", "WatchdogTimerConfig",
 	"ImageVerificationConfig", "SideroLinkConfig", "ExtensionServiceConfig", "PCIDriverRebindConfig", "ContainerConfig",
-	// Fields without a successor, and images and registries.
-	"machine.kubelet.extraMounts", "cluster.apiServer.extraVolumes", "cluster.controllerManager.extraVolumes",
-	"cluster.scheduler.extraVolumes", "machine.files", "machine.disks",
-	"CRIBaseRuntimeSpecConfig", "CRICustomizationConfig", "ImageCacheConfig", "RegistryAuthConfig", "RegistryMirrorConfig",
-	"RegistryTLSConfig",
-	// Membership.
-	"DiscoveryIdentityConfig", "DiscoveryServiceConfig",
+	// Fields without a successor.
+	"machine.files", "machine.disks",
 	// Kubernetes.
-	"cluster.token", "cluster.etcd", "cluster.externalCloudProvider", "cluster.adminKubeconfig",
-	"KubeAPIServerCAConfig", "KubeAPIServerConfig", "KubeAdmissionControlConfig", "KubeAggregatorCAConfig",
-	"KubeAuditPolicyConfig", "KubeAuthenticationConfig", "KubeAuthorizerConfig", "KubeClusterConfig",
-	"KubeControllerManagerConfig", "KubeCoreDNSConfig", "KubeCredentialProviderConfig", "KubeEtcdEncryptionConfig",
-	"KubeExternalManifestConfig", "KubeFlannelCNIConfig", "KubeInlineManifestConfig", "KubeNetworkConfig", "KubeNodeConfig",
-	"KubePrismConfig", "KubeProxyConfig", "KubeSchedulerConfig", "KubeServiceAccountConfig", "KubeStaticPodConfig",
-	"KubeTalosAPIAccessConfig", "KubeletConfig",
+	"KubeTalosAPIAccessConfig",
 	// Network.
 	"BGPInstanceConfig", "BlackholeRouteConfig", "BondConfig", "BridgeConfig", "DHCPv4Config", "DHCPv6Config",
-	"DummyLinkConfig", "EthernetConfig", "HCloudVIPConfig", "HTTPProbeConfig", "HostnameConfig", "KubeSpanConfig",
-	"KubeSpanEndpointsConfig", "Layer2VIPConfig", "LinkAliasConfig", "LinkConfig", "NetworkDefaultActionConfig",
-	"NetworkRuleConfig", "ResolverConfig", "RoutingRuleConfig", "StaticHostConfig", "TCPProbeConfig", "TimeSyncConfig",
+	"DummyLinkConfig", "EthernetConfig", "HCloudVIPConfig", "KubeSpanConfig", "KubeSpanEndpointsConfig", "Layer2VIPConfig",
+	"LinkAliasConfig", "LinkConfig", "NetworkDefaultActionConfig", "NetworkRuleConfig", "RoutingRuleConfig",
 	"VLANConfig", "VRFConfig", "VethConfig", "WireguardConfig",
 	// Disks.
 	"ExistingVolumeConfig", "ExternalVolumeConfig", "FilesystemScrubConfig", "FilesystemTrimConfig", "LVMLogicalVolumeConfig",
