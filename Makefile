@@ -27,9 +27,10 @@ talosctl: ## build the client: _out/talosctl
 cluster: talosctl lab ## a running cluster of two nodes on this computer, as root; remove it: _out/talosctl cluster destroy
 	$(OUT)/talosctl cluster create
 
-lab: ## build what a cluster of the default version needs: _out/images
+lab: ## build what a cluster of the default version needs: _out/images, _out/kubectl
 	@build/need.sh gcc libc6-dev libseccomp-dev pkgconf
 	$(GO) run ./cmd/components build $(LAB)
+	@ln -sf components/kubernetes/kubernetes $(OUT)/kubectl
 	$(GO) run $(VCS) ./cmd/imager build $(LAB_IMAGES)
 
 e2e: lab ## tests of whole nodes and clusters, as root
