@@ -25,6 +25,7 @@ var joined = map[protoreflect.FullName]bool{
 	"machine.LifecycleService":        false,
 	"machine.MDService":               false,
 	"machine.StorageService":          false,
+	"membership.MembershipService":    false,
 	"securityapi.SecurityService":     false,
 	"sidero.discovery.server.Cluster": false,
 }

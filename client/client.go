@@ -21,6 +21,7 @@ import (
 	"talos.internal/api/clusterpb"
 	"talos.internal/api/inspectpb"
 	"talos.internal/api/machinepb"
+	"talos.internal/api/membershippb"
 	"talos.internal/api/statepb"
 	"talos.internal/api/storagepb"
 	"talos.internal/api/timepb"
@@ -214,6 +215,11 @@ func (c *Client) State() statepb.StateClient { return statepb.NewStateClient(c.c
 // Cluster is the service for the health of a cluster.
 func (c *Client) Cluster() clusterpb.ClusterServiceClient {
 	return clusterpb.NewClusterServiceClient(c.conn)
+}
+
+// Membership is the service that takes machines out of their cluster.
+func (c *Client) Membership() membershippb.MembershipServiceClient {
+	return membershippb.NewMembershipServiceClient(c.conn)
 }
 
 // Time is the service for the clock of a node.

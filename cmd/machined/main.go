@@ -11,10 +11,12 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"talos.internal/internal/buildinfo"
 	"talos.internal/internal/daemon"
 	"talos.internal/internal/node"
+	"talos.internal/internal/sys/process"
 )
 
 func main() { os.Exit(run(filepath.Base(os.Args[0]), os.Args[1:])) }
@@ -42,6 +44,7 @@ func run(name string, args []string) int {
 			fmt.Fprintf(os.Stderr, "%s: it is PID 1 of a node and nothing else; here it is process %d\n", name, os.Getpid())
 			return 2
 		}
+		settleLater(func(err error) { fmt.Fprintln(os.Stderr, err) })
 		return node.Main(os.Exit)
 	}
 	program, ok := programs[name]
@@ -52,11 +55,24 @@ func run(name string, args []string) int {
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{ReplaceAttr: withoutTime}))
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
+	settleLater(func(err error) { log.Warn("memory of the start is kept", "error", err) })
 	if err := program(ctx, log); err != nil {
 		log.Error(strings.TrimSpace(err.Error()))
 		return 1
 	}
 	return 0
+}
+
+// settleAfter is when a start is over: the API of a node answers after half a second.
+const settleAfter = 10 * time.Second
+
+// settleLater gives back, once, the memory that only the start needed.
+func settleLater(complain func(error)) {
+	time.AfterFunc(settleAfter, func() {
+		if err := process.Settle(); err != nil {
+			complain(err)
+		}
+	})
 }
 
 // withoutTime leaves the time out of log lines: whoever keeps them adds it.

@@ -45,10 +45,11 @@ var lattice = []struct {
 	{"internal/ctrl", []string{"internal/effective", "internal/event", "internal/trust", "internal/container", "internal/registryd", "internal/etcdop", "internal/kubeapi", "internal/atomicfile", "api", "controller", "state", "resource", "config", "secret",
 		"internal/sys", "internal/boot", "internal/supervise", "internal/discovery"}},
 	{"internal/server", []string{"api", "controller", "state", "resource", "config", "secret",
-		"internal/sys", "internal/boot", "internal/supervise", "internal/ctrl", "internal/buildinfo", "internal/proxy", "internal/event", "internal/effective", "internal/container", "internal/etcdop", "client/talosconfig"}}, // proxy: the table of roles, which machined checks again
+		"internal/sys", "internal/boot", "internal/supervise", "internal/ctrl", "internal/buildinfo", "internal/proxy", "internal/event", "internal/effective", "internal/container", "internal/etcdop", "internal/discovery", "client/talosconfig"}}, // proxy: the table of roles, which machined checks again
 	{"client", []string{"api", "resource", "config", "secret", "state", "internal/atomicfile"}},
+	{"internal/vitals", []string{"client", "api", "resource", "secret"}},
 	{"internal/provision", []string{"client", "api", "resource", "config", "secret", "internal/sys", "internal/image", "internal/atomicfile"}},
-	{"internal/cli", []string{"client", "api", "resource", "config", "secret", "internal/provision", "internal/image",
+	{"internal/cli", []string{"client", "api", "resource", "config", "secret", "internal/provision", "internal/image", "internal/vitals",
 		"internal/atomicfile", "internal/buildinfo"}},
 	{"internal/daemon", []string{"api", "resource", "secret", "state", "internal/proxy", "internal/trust", "internal/discovery"}},
 	{"internal/node", []string{"internal", "api", "client", "config", "controller", "resource", "secret", "state"}}, // the composition root

@@ -12,14 +12,17 @@ import (
 
 	"talos.internal/client"
 	"talos.internal/internal/cli/capture"
+	"talos.internal/internal/cli/clusters"
 	"talos.internal/internal/cli/command"
 	"talos.internal/internal/cli/configure"
 	"talos.internal/internal/cli/contexts"
 	"talos.internal/internal/cli/controlplane"
 	"talos.internal/internal/cli/dashboard"
 	"talos.internal/internal/cli/gen"
+	"talos.internal/internal/cli/health"
 	"talos.internal/internal/cli/images"
 	"talos.internal/internal/cli/machine"
+	"talos.internal/internal/cli/members"
 	"talos.internal/internal/cli/offline"
 	"talos.internal/internal/cli/power"
 	"talos.internal/internal/cli/remotefile"
@@ -39,11 +42,14 @@ const (
 func New(env command.Env) *cobra.Command {
 	root := command.Group("talosctl", "Manage machines that run Kubernetes",
 		capture.New(env),
+		clusters.New(env),
 		completion(env),
 		contexts.New(env),
 		dashboard.New(env),
 		gen.New(env),
+		health.New(env),
 		images.New(env),
+		members.New(env),
 		offline.MachineConfig(env, gen.MachineConfig(env)),
 		offline.Validate(env),
 		support.New(env),
@@ -53,8 +59,8 @@ func New(env command.Env) *cobra.Command {
 	} {
 		root.AddCommand(group...)
 	}
-	root.Long = "talosctl manages machines through their API, and makes and checks their configs, certificates and keys.\n" +
-		"Making laboratory clusters is not there yet."
+	root.Long = "talosctl manages machines through their API, makes and checks their configs, certificates and keys, and makes\n" +
+		"laboratory clusters on this computer."
 	root.SilenceErrors = true
 	root.SilenceUsage = true
 	root.SetIn(env.Stdin)

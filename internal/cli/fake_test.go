@@ -36,6 +36,7 @@ import (
 	"talos.internal/api/commonpb"
 	"talos.internal/api/inspectpb"
 	"talos.internal/api/machinepb"
+	"talos.internal/api/membershippb"
 	"talos.internal/api/statepb"
 	"talos.internal/api/timepb"
 	"talos.internal/client/talosconfig"
@@ -124,6 +125,7 @@ func (c *fakeCluster) serve(t testing.TB, config *tls.Config) string {
 	machinepb.RegisterImageServiceServer(server, fakeImages{cluster: c})
 	machinepb.RegisterStorageServiceServer(server, fakeFileSystems{})
 	statepb.RegisterStateServer(server, fakeState{cluster: c})
+	membershippb.RegisterMembershipServiceServer(server, fakeMembership{cluster: c})
 	timepb.RegisterTimeServiceServer(server, fakeTime{cluster: c})
 	inspectpb.RegisterInspectServiceServer(server, fakeInspect{})
 	done := make(chan struct{})
@@ -194,7 +196,12 @@ func newMachine(t testing.TB, name string) *fakeMachine {
 		t.Fatal(err)
 	}
 	for id, address := range map[string]string{"demo-controlplane-1": first, "demo-worker-1": second} {
+		alive := cluster.MemberAlive
+		if address == second {
+			alive = cluster.MemberGone
+		}
 		create(t, m, id, cluster.Member{
+			State:  alive,
 			NodeID: "id-of-" + id, Hostname: id, OperatingSystem: "Talos (v1.15.0)", MachineType: machineconfig.TypeWorker,
 			Addresses: []netip.Addr{netip.MustParseAddr(address)},
 		})

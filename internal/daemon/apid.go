@@ -85,7 +85,6 @@ type serving struct {
 	listen     string
 	mode       authz.Mode
 	forwarding bool
-	name       string
 }
 
 type apid struct {
@@ -93,7 +92,7 @@ type apid struct {
 	view     *view
 	log      *slog.Logger
 	identity proxy.Current
-	version  resource.Version // of the certificates in identity
+	taken    uint64 // the arrival of the certificates in identity
 
 	serving serving
 	server  *proxy.Server
@@ -104,29 +103,26 @@ func (a *apid) failed() <-chan error { return a.end }
 
 // update brings the server to what is in the view.
 func (a *apid) update(ctx context.Context) error {
-	certs, version, ok := get[secrets.API](a.view, apiRef)
+	certs, number, ok := get[secrets.API](a.view, apiRef)
 	if !ok {
 		return nil // not yet, or between two: what serves goes on
 	}
-	if version != a.version {
+	if number != a.taken {
 		id, err := identityOf(certs)
 		if err != nil {
 			// The old certificates are better than none, and PID 1 hears of it by the log.
-			a.log.Error("certificates cannot be used", "version", uint64(version), "error", err)
+			a.log.Error("certificates cannot be used", "error", err)
 			return nil
 		}
 		a.identity.Set(id)
-		a.version = version
-		a.log.Info("certificates taken", "version", uint64(version))
+		a.taken = number
+		a.log.Info("certificates taken")
 	}
 	cfg, _, ok := get[runtime.APIServiceConfig](a.view, serviceRef)
 	if !ok {
 		return nil
 	}
 	want := servingOf(cfg, certs)
-	if host, _, ok := get[network.HostnameStatus](a.view, hostnameRef); ok {
-		want.name = host.Hostname
-	}
 	if a.server != nil && want == a.serving {
 		return nil
 	}
@@ -182,6 +178,12 @@ func (a *apid) names() []string {
 	return slices.DeleteFunc(names, func(s string) bool { return s == "" })
 }
 
+// name is what this node is called. It may change while calls are under way.
+func (a *apid) name() string {
+	host, _, _ := get[network.HostnameStatus](a.view, hostnameRef)
+	return host.Hostname
+}
+
 func (a *apid) start(ctx context.Context, want serving) error {
 	server, err := proxy.New(proxy.Options{
 		Identities: &a.identity,
@@ -191,7 +193,7 @@ func (a *apid) start(ctx context.Context, want serving) error {
 		},
 		Names:      a.names,
 		Forwarding: want.forwarding,
-		Name:       want.name,
+		Name:       a.name,
 		Mode:       want.mode,
 		Logger:     a.log,
 	})

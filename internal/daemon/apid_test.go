@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/protobuf/types/known/emptypb"
 
@@ -139,7 +140,13 @@ func TestAPIDFollowsTheState(t *testing.T) {
 		return want(tag, err, "v1.2.3")
 	})
 
-	// With a config, nobody without one is.
+	// With a config, nobody without one is. The node's own authority goes, and the resource with its certificate; the new one begins
+	// with the same version, for which it was once taken for the old one.
+	if err := st.Destroy(ctx, state.RefOf[secrets.API](secrets.APIID), state.DestroyOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	third := issue(secret.NodeServer("node-1", sans))
+	modify(t, st, secrets.APIID, secrets.API{Server: pem(third), AcceptedCAs: []secrets.Certificate{{Crt: ca.CertificatePEM()}}})
 	modify(t, st, runtime.APIServiceConfigID, runtime.APIServiceConfig{ListenAddress: addr})
 	eventually(t, "an anonymous caller is refused", func() string {
 		if _, _, err := call(t, addr, ca, nil); err == nil {
@@ -148,8 +155,8 @@ func TestAPIDFollowsTheState(t *testing.T) {
 		return ""
 	})
 	eventually(t, "an administrator is served", func() string {
-		tag, _, err := call(t, addr, ca, &admin)
-		return want(tag, err, "v1.2.3")
+		tag, serial, err := call(t, addr, ca, &admin)
+		return want(tag+" "+serial, err, "v1.2.3 "+third.Certificate().SerialNumber.String())
 	})
 
 	// A renewed certificate is shown without a new server.
@@ -158,6 +165,23 @@ func TestAPIDFollowsTheState(t *testing.T) {
 		_, serial, err := call(t, addr, ca, &admin)
 		return want(serial, err, second.Certificate().SerialNumber.String())
 	})
+
+	// A new name ends no connection: it once made a new server, and nobody was served until the old one had ended.
+	pool := ca.Pool()
+	conn, err := grpc.NewClient(addr, grpc.WithTransportCredentials(credentials.NewTLS(
+		&tls.Config{RootCAs: pool, Certificates: []tls.Certificate{admin.TLS()}})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := machinepb.NewMachineServiceClient(conn).Version(ctx, &emptypb.Empty{}); err != nil {
+		t.Fatal(err)
+	}
+	modify(t, st, network.HostnameStatusID, network.HostnameStatus{Hostname: "node-2"})
+	time.Sleep(100 * time.Millisecond)
+	if s := conn.GetState(); s != connectivity.Ready {
+		t.Errorf("after a new name the connection is %v; want it ready", s)
+	}
 
 	// A certificate that is no certificate changes nothing.
 	modify(t, st, secrets.APIID, secrets.API{Server: secrets.CertificateAndKey{Crt: []byte("nonsense")}})

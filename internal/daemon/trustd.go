@@ -7,8 +7,15 @@ import (
 	"net"
 	"strconv"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"talos.internal/api/discoverypb"
+	"talos.internal/internal/discovery/rendezvous"
 	"talos.internal/internal/trust"
 	"talos.internal/resource"
+	"talos.internal/resource/cluster"
 	"talos.internal/resource/secrets"
 	"talos.internal/state"
 )
@@ -16,17 +23,18 @@ import (
 var (
 	osRootRef = state.RefOf[secrets.OSRoot](secrets.OSRootID)
 	trustdRef = state.RefOf[secrets.Trustd](secrets.TrustdID)
+	infoRef   = state.RefOf[cluster.Info](cluster.InfoID)
 )
 
 func trustdTypes() []*resource.Type {
-	return []*resource.Type{resource.TypeOf[secrets.OSRoot](), resource.TypeOf[secrets.Trustd]()}
+	return []*resource.Type{resource.TypeOf[secrets.OSRoot](), resource.TypeOf[secrets.Trustd](), resource.TypeOf[cluster.Info]()}
 }
 
 // TrustdRefs are the resources that trustd may read.
-func TrustdRefs() []resource.Ref { return []resource.Ref{osRootRef, trustdRef} }
+func TrustdRefs() []resource.Ref { return []resource.Ref{osRootRef, trustdRef, infoRef} }
 
-// Trustd issues certificates to the nodes that join, on address ("" is every address, at trust.Port), until ctx ends, which is no
-// error. Until PID 1 has made its own certificate, handshakes fail.
+// Trustd issues certificates to the nodes that join, and is where the machines of the cluster find each other, on address ("" is every
+// address, at trust.Port), until ctx ends, which is no error. Until PID 1 has made its own certificate, handshakes fail.
 func Trustd(ctx context.Context, s Sockets, address string, log *slog.Logger) error {
 	st, conn, err := dialState(s.State, trustdTypes()...)
 	if err != nil {
@@ -36,8 +44,16 @@ func Trustd(ctx context.Context, s Sockets, address string, log *slog.Logger) er
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 
+	v := follow(ctx, st, log, TrustdRefs()...)
 	var current trust.Current
-	server, err := trust.NewServer(trust.Options{Source: &current, Log: log})
+	meeting := rendezvous.New(rendezvous.Config{Authorize: func(ctx context.Context, clusterID string) error {
+		return mayMeet(ctx, v, &current, clusterID)
+	}})
+	// Machines watch without end; the server would wait for them before it stops.
+	defer context.AfterFunc(ctx, meeting.Close)()
+	server, err := trust.NewServer(trust.Options{Source: &current, Log: log, Register: func(s *grpc.Server) {
+		discoverypb.RegisterClusterServer(s, meeting)
+	}})
 	if err != nil {
 		return err
 	}
@@ -52,7 +68,6 @@ func Trustd(ctx context.Context, s Sockets, address string, log *slog.Logger) er
 	end := make(chan error, 1)
 	go func() { end <- server.Serve(ctx, l) }()
 
-	v := follow(ctx, st, log, TrustdRefs()...)
 	for {
 		select {
 		case err := <-end:
@@ -66,6 +81,25 @@ func Trustd(ctx context.Context, s Sockets, address string, log *slog.Logger) er
 			}
 		}
 	}
+}
+
+// mayMeet lets in who shows the machine token and asks for this cluster. What others find in the service is sealed, but whoever may
+// write to it could take the sign of life of every machine away.
+func mayMeet(ctx context.Context, v *view, source trust.Source, clusterID string) error {
+	info, _, ok := get[cluster.Info](v, infoRef)
+	m, err := source.Material()
+	if err != nil || !ok || info.ClusterID == "" {
+		return status.Error(codes.Unavailable, "this node does not know its cluster yet; try again later")
+	}
+	if !trust.TokenOf(ctx).Equal(m.Token) {
+		return status.Error(codes.Unauthenticated,
+			"the machine token is missing or is not that of this cluster; compare machine.token of both configs")
+	}
+	if clusterID != info.ClusterID {
+		return status.Error(codes.PermissionDenied,
+			"this node belongs to another cluster; compare cluster.id of both configs")
+	}
+	return nil
 }
 
 // materialOf returns what trustd works with, nil as long as a part of it is missing.

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"log/slog"
 	"net/netip"
@@ -12,8 +13,11 @@ import (
 	"google.golang.org/grpc"
 
 	"talos.internal/api/statepb"
+	"talos.internal/internal/discovery"
+	"talos.internal/internal/discovery/affiliate"
 	"talos.internal/internal/trust"
 	"talos.internal/resource/catalog"
+	"talos.internal/resource/cluster"
 	"talos.internal/resource/secrets"
 	"talos.internal/secret"
 	"talos.internal/state/memstate"
@@ -78,6 +82,52 @@ func TestTrustdFollowsTheState(t *testing.T) {
 		}
 		return ""
 	})
+
+	// The machines of the cluster find each other there, and nobody else does.
+	const clusterID = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE="
+	pool := x509.NewCertPool()
+	pool.AddCert(ca.Certificate())
+	register := func(token, id string) string {
+		t.Helper()
+		c, err := discovery.New(discovery.Options{ClusterID: id, Secret: make([]byte, affiliate.SecretSize), NodeID: "worker-1"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.SetServers([]discovery.Server{{Address: addr, TLS: &tls.Config{RootCAs: pool}, Token: token}}); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ended := make(chan error, 1)
+		go func() { ended <- c.Run(ctx) }()
+		defer func() { cancel(); <-ended }()
+		for v := uint64(0); ; {
+			view, err := c.Next(ctx, v)
+			if err != nil {
+				return err.Error()
+			}
+			if s := view.Servers[0]; s.Healthy {
+				return "registered"
+			} else if s.LastError != "" {
+				return s.LastError
+			}
+			v = view.Revision
+		}
+	}
+	if got := register(second, clusterID); !strings.Contains(got, "does not know its cluster yet") {
+		t.Errorf("before the cluster is known: %s", got)
+	}
+	modify(t, st, cluster.InfoID, cluster.Info{ClusterID: clusterID})
+	eventually(t, "a machine with the token is registered", func() string {
+		return want(register(second, clusterID), nil, "registered")
+	})
+	for _, tc := range []struct{ token, id, want string }{
+		{first, clusterID, "machine token"}, {"", clusterID, "machine token"},
+		{second, "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=", "another cluster"},
+	} {
+		if got := register(tc.token, tc.id); !strings.Contains(got, tc.want) {
+			t.Errorf("with token %q for cluster %s: %s; want %q in it", tc.token, tc.id, got, tc.want)
+		}
+	}
 
 	stop()
 	select {

@@ -34,13 +34,14 @@ func dialState(socket string, types ...*resource.Type) (state.State, *grpc.Clien
 // view holds the newest version of a few resources. It is safe for concurrent use.
 type view struct {
 	mu      sync.Mutex
-	values  map[resource.Ref]resource.Resource
+	values  map[resource.Ref]arrival
+	count   uint64
 	changed chan struct{} // has a token when something changed since it was last taken
 }
 
 // follow keeps a view of refs until ctx ends.
 func follow(ctx context.Context, st state.State, log *slog.Logger, refs ...resource.Ref) *view {
-	v := &view{values: map[resource.Ref]resource.Resource{}, changed: make(chan struct{}, 1)}
+	v := &view{values: map[resource.Ref]arrival{}, changed: make(chan struct{}, 1)}
 	for _, ref := range refs {
 		go func() {
 			for ctx.Err() == nil {
@@ -87,7 +88,8 @@ func (v *view) set(ref resource.Ref, r resource.Resource) {
 	if r == nil {
 		delete(v.values, ref)
 	} else {
-		v.values[ref] = r
+		v.count++
+		v.values[ref] = arrival{r, v.count}
 	}
 	v.mu.Unlock()
 	select {
@@ -96,17 +98,24 @@ func (v *view) set(ref resource.Ref, r resource.Resource) {
 	}
 }
 
-// get returns the spec of ref and its version; ok is false while it is not there or cannot be read.
-func get[S resource.Spec](v *view, ref resource.Ref) (spec S, version resource.Version, ok bool) {
+// arrival is a resource and its number among all that came. The version would not tell whether it is another one than before: a
+// resource that was destroyed and made again begins with the first.
+type arrival struct {
+	resource.Resource
+	number uint64
+}
+
+// get returns the spec of ref and the number of its arrival; ok is false while it is not there or cannot be read.
+func get[S resource.Spec](v *view, ref resource.Ref) (spec S, number uint64, ok bool) {
 	v.mu.Lock()
-	r := v.values[ref]
+	a := v.values[ref]
 	v.mu.Unlock()
-	if r == nil {
+	if a.Resource == nil {
 		return spec, 0, false
 	}
-	typed, err := state.Typed[S](r)
+	typed, err := state.Typed[S](a.Resource)
 	if err != nil {
 		return spec, 0, false
 	}
-	return typed.Spec(), r.Metadata().Version(), true
+	return typed.Spec(), a.number, true
 }

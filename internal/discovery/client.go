@@ -48,7 +48,12 @@ type Server struct {
 	// NodeID is the machine that a built-in server runs on, if that is known. It is how the only server's own machine can
 	// be marked Gone.
 	NodeID string
+	// Token is shown to the server at each call, in the metadata under TokenKey, if it is not empty. It is never sent without TLS.
+	Token string
 }
+
+// TokenKey is the key of the gRPC metadata with [Server.Token]. Built-in servers share a port with trustd and take the same.
+const TokenKey = "token"
 
 // Options are what a client needs. ClusterID, Secret and NodeID are required.
 type Options struct {
@@ -186,7 +191,7 @@ func refreshAfter() time.Duration {
 }
 
 // SetServers says where to register from now on. Sessions of servers that stay are not touched. It returns an error, and
-// changes nothing, for an address that is not "host:port" or given twice.
+// changes nothing, for an address that is not "host:port" or given twice, and for a token without TLS.
 func (c *Client) SetServers(servers []Server) error {
 	want := map[string]Server{}
 	for _, s := range servers {
@@ -195,6 +200,9 @@ func (c *Client) SetServers(servers []Server) error {
 		}
 		if _, ok := want[s.Address]; ok {
 			return fmt.Errorf("discovery server %s: given twice", s.Address)
+		}
+		if s.Token != "" && s.TLS == nil {
+			return fmt.Errorf("discovery server %s: a token is not sent without TLS", s.Address)
 		}
 		want[s.Address] = s
 	}

@@ -34,6 +34,6 @@
 //
 // # What it does not do
 //
-// It opens no port, reads no config, and does not remove etcd members or Kubernetes Nodes: the controllers of
-// internal/ctrl/clusterctrl do, who import it.
+// It opens no port, reads no config, and does not remove etcd members or Kubernetes Nodes: internal/ctrl/discoveryctrl
+// does, which imports it.
 package discovery

@@ -3,7 +3,8 @@ package discovery
 import "time"
 
 // Times of failure detection. A machine that dies is Gone for everybody who reaches a built-in server after at most
-// LeaseTTL + ConfirmAfter + judgeEvery, 7.5 s, and the way of a message.
+// LeaseTTL + ConfirmAfter + judgeEvery, 7.5 s, and the way of a message; if a server that had the lease breaks before it has
+// ended there, FreshFor is added, since the last word of that server is believed so long.
 const (
 	// LeaseTTL is how long a built-in server believes that a machine runs which does not renew its lease.
 	LeaseTTL = 5 * time.Second

@@ -27,7 +27,7 @@ type pace struct {
 }
 
 var (
-	builtinPace  = pace{greet: 3 * time.Second, call: 2500 * time.Millisecond, tick: RenewEvery, backOff: 2 * time.Second}
+	builtinPace  = pace{greet: 3 * time.Second, call: 2500 * time.Millisecond, tick: RenewEvery, backOff: time.Second}
 	externalPace = pace{greet: 15 * time.Second, call: 10 * time.Second, tick: time.Minute, backOff: time.Minute}
 )
 
@@ -50,7 +50,9 @@ type session struct {
 	poke   chan struct{} // of size 1: there is something to say
 
 	// op is held during calls that write, so that they reach the server in the order in which they were decided.
-	op     sync.Mutex
+	// It is a channel of size 1 and no mutex: it is held while a server is waited for, and in virtual time a mutex would
+	// keep that wait from ending (testing/synctest).
+	op     chan struct{}
 	pushed uint64 // the own.change that the server has; guarded by op
 
 	// The rest is guarded by c.mu.
@@ -83,7 +85,7 @@ func (s ServerStatus) same(o ServerStatus) bool {
 
 // newSession adds a session to the client's table. The caller holds c.mu.
 func newSession(c *Client, server Server) *session {
-	s := &session{c: c, server: server, pace: builtinPace, poke: make(chan struct{}, 1),
+	s := &session{c: c, server: server, pace: builtinPace, poke: make(chan struct{}, 1), op: make(chan struct{}, 1),
 		view:   c.table.addView(server.External, server.NodeID, time.Now()),
 		status: ServerStatus{Address: server.Address, External: server.External, Waits: "the client to run"}}
 	if server.External {
@@ -177,9 +179,9 @@ func (s *session) attempt(ctx context.Context) error {
 	}
 	defer conn.Close()
 	cc := discoverypb.NewClusterClient(conn)
-	s.op.Lock()
+	s.op <- struct{}{}
 	s.pushed = 0 // the server may have been restarted, or be another one
-	s.op.Unlock()
+	<-s.op
 	s.c.mu.Lock()
 	s.live = cc
 	s.c.mu.Unlock()
@@ -277,17 +279,34 @@ func (s *session) connect(address string) (*grpc.ClientConn, error) {
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
 		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: s.pace.greet}),
 		grpc.WithIdleTimeout(0), grpc.WithDisableServiceConfig(), grpc.WithDisableRetry()}
+	if !s.server.External {
+		opts = append(opts, grpc.WithNoProxy()) // it is in the cluster; a proxy for the Internet does not lead there
+	}
+	if s.server.Token != "" {
+		opts = append(opts, grpc.WithPerRPCCredentials(token(s.server.Token)))
+	}
 	if s.c.opts.Dial != nil {
 		opts = append(opts, grpc.WithContextDialer(s.c.opts.Dial))
 	}
 	return grpc.NewClient("passthrough:///"+address, opts...)
 }
 
+// token is a secret of the machine's that a server wants to see.
+type token string
+
+// GetRequestMetadata implements [credentials.PerRPCCredentials].
+func (t token) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+	return map[string]string{TokenKey: string(t)}, nil
+}
+
+// RequireTransportSecurity implements [credentials.PerRPCCredentials].
+func (token) RequireTransportSecurity() bool { return true }
+
 // exchange tells the server what this machine has to say, and learns from that whether it answers. With renew the lease
 // is renewed, and a server that is told nothing is greeted instead.
 func (s *session) exchange(ctx context.Context, cc discoverypb.ClusterClient, renew bool) error {
-	s.op.Lock()
-	defer s.op.Unlock()
+	s.op <- struct{}{}
+	defer func() { <-s.op }()
 	s.c.mu.Lock()
 	o := s.c.own
 	s.c.mu.Unlock()
@@ -403,16 +422,17 @@ func (s *session) apply(m *discoverypb.WatchResponse, first bool) {
 	s.c.wake()
 }
 
-// repair tells the server what it lacks. All clients see the same lack, so each throws a die and about two speak.
+// repair tells the server what it lacks. All clients there see the same lack, so each throws a die and about two speak. The
+// die has a side for each lease, not for each machine that is known: the dead do not repair.
 func (s *session) repair(ctx context.Context, cc discoverypb.ClusterClient) error {
 	s.c.mu.Lock()
 	var todo []repair
-	if rand.N(len(s.c.table.newest)+1) < 2 {
+	if rand.N(len(s.view.leases)+1) < 2 {
 		todo = s.c.table.repairs(s.view, time.Now(), maxRepairs)
 	}
 	s.c.mu.Unlock()
-	s.op.Lock()
-	defer s.op.Unlock()
+	s.op <- struct{}{}
+	defer func() { <-s.op }()
 	for _, r := range todo {
 		var err error
 		if r.sealed == nil {
@@ -436,8 +456,8 @@ func (s *session) bury(ctx context.Context, id string, tombstone []byte) error {
 	if cc == nil {
 		return fmt.Errorf("discovery server %s: not connected: waits for %s; last error: %q", s.server.Address, st.Waits, st.LastError)
 	}
-	s.op.Lock()
-	defer s.op.Unlock()
+	s.op <- struct{}{}
+	defer func() { <-s.op }()
 	if tombstone == nil || s.server.External {
 		return s.remove(ctx, cc, id)
 	}

@@ -12,6 +12,7 @@ import (
 	"talos.internal/internal/ctrl/clusterctrl"
 	"talos.internal/internal/ctrl/configctrl"
 	"talos.internal/internal/ctrl/crictrl"
+	"talos.internal/internal/ctrl/discoveryctrl"
 	"talos.internal/internal/ctrl/etcdctrl"
 	"talos.internal/internal/ctrl/filesctrl"
 	"talos.internal/internal/ctrl/hardwarectrl"
@@ -57,6 +58,7 @@ func (n *node) registerControllers() error {
 		servicectrl.Controllers(servicectrl.Deps{Supervisor: n.services, Publish: n.publish}),
 		runtimectrl.Controllers(runtimectrl.Deps{Mode: n.mode(), Version: version, Stage: n.stage, Publish: n.publish}),
 		clusterctrl.Controllers(clusterctrl.Deps{StateDir: stateDir, Version: version}),
+		discoveryctrl.Controllers(discoveryctrl.Deps{Door: n.discovery, Version: buildinfo.Version}),
 		timectrl.Controllers(timectrl.Deps{}),
 		hardwarectrl.Controllers(hardwarectrl.Deps{}),
 		netctrl.Controllers(netctrl.Deps{Kernel: kernel, Host: host, Platform: n.platform(), Events: n.events}),

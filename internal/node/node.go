@@ -19,6 +19,7 @@ import (
 	"talos.internal/internal/container"
 	"talos.internal/internal/ctrl/configctrl"
 	"talos.internal/internal/ctrl/crictrl"
+	"talos.internal/internal/ctrl/discoveryctrl"
 	"talos.internal/internal/ctrl/etcdctrl"
 	"talos.internal/internal/ctrl/runtimectrl"
 	"talos.internal/internal/daemon"
@@ -63,6 +64,7 @@ type node struct {
 	runtime   *container.Client // the connection to containerd
 	snapshots string            // what keeps its images
 	door      *etcdctrl.Door
+	discovery *discoveryctrl.Door
 	stage     *runtimectrl.Stage
 	lifecycle *lifecycle
 }
@@ -120,7 +122,7 @@ func assemble(log *slog.Logger, logs *logring.Set, facts boot.Facts, emergency *
 		log: log, facts: facts, emergency: emergency, logs: logs,
 		events: event.New(0), state: memstate.New(memstate.Options{}),
 		gates: newGates(), stage: runtimectrl.NewStage(), lifecycle: newLifecycle(),
-		services: supervise.New(logs),
+		services: supervise.New(logs), discovery: &discoveryctrl.Door{},
 	}
 	n.scheduler = controller.New(n.state, log, controller.Options{})
 	n.configs = configctrl.NewStore(n.state, stateDir, log)
@@ -190,6 +192,7 @@ func (n *node) live(ctx context.Context, signals <-chan os.Signal) error {
 func (n *node) end(ctx context.Context, c server.Cause) error {
 	e := endingOf(c)
 	n.announce(c, e)
+	e.cause.First = n.leave(c)
 	steps, err := boot.StopPlan(n.facts, e.cause)
 	if err != nil {
 		return fmt.Errorf("plan the end: %w", err)

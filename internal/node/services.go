@@ -14,12 +14,17 @@ import (
 	"google.golang.org/grpc/status"
 
 	"talos.internal/internal/boot"
+	"talos.internal/internal/ctrl/discoveryctrl"
 	"talos.internal/internal/etcdop"
+	"talos.internal/internal/kubeapi"
 	"talos.internal/internal/proxy"
 	"talos.internal/internal/server"
 	"talos.internal/internal/supervise"
 	"talos.internal/internal/supervise/child"
 	"talos.internal/internal/trust"
+	"talos.internal/internal/vitals"
+	"talos.internal/resource/secrets"
+	"talos.internal/state"
 )
 
 // program is the binary of PID 1, which is all programs of ours.
@@ -48,6 +53,11 @@ func (n *node) loadServices(ctx context.Context) error {
 		Logger:     n.log.With("part", "api"),
 		Etcd:       etcdMember{state: n.state, door: n.door, op: etcdop.Operator{PKI: etcdPKI}},
 		Containers: containers{n.runtime}, Images: images{n.runtime},
+		Health: vitals.Checker{Client: n.clusterClient},
+		Members: discoveryctrl.Remover{
+			State: n.state, Discovery: n.discovery, Etcd: etcdop.Operator{PKI: etcdPKI},
+			Nodes: discoveryctrl.KubeNodes{Connect: n.kubernetes},
+		},
 	})
 	if err != nil {
 		return err
@@ -60,6 +70,19 @@ func (n *node) loadServices(ctx context.Context) error {
 		return err
 	}
 	return n.services.Start("machined", "apid")
+}
+
+// kubernetes returns a client of the API server with an administrator's rights, which a control-plane node has.
+func (n *node) kubernetes(ctx context.Context) (*kubeapi.Client, error) {
+	r, err := state.Get[secrets.Kubernetes](ctx, n.state, secrets.KubernetesID)
+	if err != nil {
+		return nil, fmt.Errorf("this node has no kubeconfig of an administrator: %w", err)
+	}
+	config, err := kubeapi.ParseKubeconfig([]byte(r.Spec().LocalhostAdminKubeconfig), "")
+	if err != nil {
+		return nil, err
+	}
+	return kubeapi.New(config, kubeapi.Options{})
 }
 
 // machined is the API on its socket. It is this process, so it is not restarted: its end is that of the node.

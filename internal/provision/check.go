@@ -81,9 +81,6 @@ func (r NodeRequest) Check(network NetworkRequest) error {
 	if r.Memory < 0 {
 		bad("%d bytes of memory; want 0 for no limit, or more", r.Memory)
 	}
-	if len(r.Config) == 0 {
-		bad("it has no machine config")
-	}
 	for _, m := range r.Mounts {
 		for _, p := range []string{m.Source, m.Target} {
 			if !filepath.IsAbs(p) || filepath.Clean(p) != p || p == "/" {

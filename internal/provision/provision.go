@@ -108,7 +108,7 @@ type NodeRequest struct {
 	Address netip.Addr
 	CPUs    float64 // cores, such as 2 or 1.5; 0 for no limit
 	Memory  int64   // bytes; 0 for no limit
-	Config  []byte  // machine config
+	Config  []byte  // machine config; without one the node starts in maintenance mode
 	Mounts  []Mount
 }
 

@@ -54,6 +54,11 @@ func TestCheckSaysAllThatIsWrong(t *testing.T) {
 	if err := good().Check(); err != nil {
 		t.Fatalf("Check of a good request = %v", err)
 	}
+	blank := good()
+	blank.Nodes[0].Config = nil
+	if err := blank.Check(); err != nil {
+		t.Errorf("Check of a request for a node in maintenance = %v", err)
+	}
 	for _, tc := range []struct {
 		name   string
 		change func(*ClusterRequest)
@@ -72,7 +77,6 @@ func TestCheckSaysAllThatIsWrong(t *testing.T) {
 		{"no address", func(r *ClusterRequest) { r.Nodes[1].Address = netip.Addr{} }, []string{"is none for a node"}},
 		{"type", func(r *ClusterRequest) { r.Nodes[0].Type = "init" }, []string{`"init" is neither`}},
 		{"limits", func(r *ClusterRequest) { r.Nodes[0].CPUs, r.Nodes[1].Memory = -1, -1 }, []string{"-1 CPUs", "-1 bytes"}},
-		{"config", func(r *ClusterRequest) { r.Nodes[0].Config = nil }, []string{"no machine config"}},
 		{"mounts", func(r *ClusterRequest) { r.Nodes[0].Mounts = []Mount{{Source: "x", Target: "/a/../b"}} }, []string{"absolute and clean"}},
 		{"nothing", func(r *ClusterRequest) { *r = ClusterRequest{} }, []string{"name", "network", "image", "nodes"}},
 	} {

@@ -310,7 +310,7 @@ func (c *cluster) start(addr string, change ...func(*Options)) *node {
 		},
 		Names:      func() []string { return []string{addr, "self.example"} },
 		Forwarding: true,
-		Name:       addr,
+		Name:       func() string { return addr },
 		Dial:       c.dial,
 		Logger:     slog.New(slog.NewTextHandler(n.log, nil)),
 	}

@@ -8,6 +8,7 @@ import (
 	"talos.internal/api/clusterpb"
 	"talos.internal/api/inspectpb"
 	"talos.internal/api/machinepb"
+	"talos.internal/api/membershippb"
 	"talos.internal/api/statepb"
 	"talos.internal/api/storagepb"
 	"talos.internal/api/timepb"
@@ -46,6 +47,7 @@ var single = []*grpc.ServiceDesc{
 	&machinepb.LifecycleService_ServiceDesc,
 	&machinepb.MDService_ServiceDesc,
 	&machinepb.StorageService_ServiceDesc,
+	&membershippb.MembershipService_ServiceDesc,
 	&statepb.State_ServiceDesc,
 }
 

@@ -42,8 +42,9 @@ type Options struct {
 	// Forwarding says that this node passes calls on to others: control-plane nodes do.
 	Forwarding bool
 
-	// Name is what this node calls itself in calls that it forwards; empty means "apid".
-	Name string
+	// Name returns what this node calls itself in calls that it forwards. It is asked for each of them, as the name can
+	// change; nil, and an empty name, mean "apid".
+	Name func() string
 
 	// Mode is Running, or Maintenance for a node that has no config yet: then callers need no certificate and are readers,
 	// and Forwarding must be false.
@@ -123,8 +124,15 @@ func (o Options) withDefaults() Options {
 		o.Names = func() []string { return nil }
 	}
 
-	if o.Name == "" {
-		o.Name = "apid"
+	name := o.Name
+	o.Name = func() string {
+		if name != nil {
+			if n := name(); n != "" {
+				return n
+			}
+		}
+
+		return "apid"
 	}
 
 	if o.Dial == nil {
@@ -265,7 +273,7 @@ func (s *Server) plan(ctx context.Context, method string) (plan, error) {
 		mode:     s.opts.Mode,
 		self:     func(key string) bool { return self()(key) },
 		forwards: s.opts.Forwarding,
-		name:     s.opts.Name,
+		name:     s.opts.Name(),
 	})
 }
 

@@ -39,7 +39,7 @@ func (m *machineService) GenerateClientConfiguration(ctx context.Context, in *ma
 	if err != nil {
 		return nil, err
 	}
-	if err := m.controlPlane(ctx, "client certificates can be made"); err != nil {
+	if err := m.d.controlPlane(ctx, "client certificates can be made"); err != nil {
 		return nil, err
 	}
 	root, err := state.Get[secrets.OSRoot](ctx, m.d.State, secrets.OSRootID)
@@ -139,7 +139,7 @@ func (m *machineService) endpoints(ctx context.Context) []string {
 // Kubeconfig implements machinepb.MachineServiceServer.
 func (m *machineService) Kubeconfig(_ *emptypb.Empty, stream grpc.ServerStreamingServer[commonpb.Data]) error {
 	ctx := stream.Context()
-	if err := m.controlPlane(ctx, "a kubeconfig can be made"); err != nil {
+	if err := m.d.controlPlane(ctx, "a kubeconfig can be made"); err != nil {
 		return err
 	}
 	k, err := state.Get[secrets.Kubernetes](ctx, m.d.State, secrets.KubernetesID)

@@ -14,6 +14,7 @@ import (
 	"talos.internal/api/storagepb"
 	"talos.internal/config/schema"
 	"talos.internal/controller/graph"
+	"talos.internal/internal/ctrl/discoveryctrl"
 	"talos.internal/internal/event"
 	"talos.internal/internal/supervise"
 	"talos.internal/internal/supervise/logring"
@@ -64,6 +65,14 @@ type Deps struct {
 	Health     Health
 	Meta       Meta
 	Disks      Disks
+	// Members takes machines out of the cluster; a control-plane node has it.
+	Members Members
+}
+
+// Members takes machines out of the cluster. discoveryctrl.Remover implements it.
+type Members interface {
+	// Remove tells say of each step, and returns why the machine is not removed.
+	Remove(ctx context.Context, what discoveryctrl.Removal, say func(discoveryctrl.Step) error) error
 }
 
 // Supervisor runs services. *supervise.Supervisor implements it.

@@ -11,6 +11,9 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"talos.internal/internal/ctrl/discoveryctrl"
+	"talos.internal/internal/discovery"
+	"talos.internal/internal/etcdop"
 	"talos.internal/internal/event"
 	"talos.internal/internal/supervise"
 	"talos.internal/state"
@@ -47,6 +50,13 @@ var causes = []struct {
 	{syscall.EMFILE, codes.ResourceExhausted},
 	{syscall.ENFILE, codes.ResourceExhausted},
 	{syscall.EBUSY, codes.FailedPrecondition},
+	{discoveryctrl.ErrNoMember, codes.NotFound},
+	{discoveryctrl.ErrAlive, codes.FailedPrecondition},
+	{discoveryctrl.ErrItself, codes.FailedPrecondition},
+	{discoveryctrl.ErrNoDiscovery, codes.FailedPrecondition},
+	{discovery.ErrNoServer, codes.Unavailable},
+	{etcdop.ErrQuorum, codes.FailedPrecondition},
+	{etcdop.ErrLastMember, codes.FailedPrecondition},
 	{errors.ErrUnsupported, codes.Unimplemented},
 	{io.ErrUnexpectedEOF, codes.DataLoss},
 }

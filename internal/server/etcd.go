@@ -19,7 +19,7 @@ import (
 
 // etcd returns the node's etcd, or why there is none.
 func (m *machineService) etcd(ctx context.Context) (Etcd, error) {
-	if err := m.controlPlane(ctx, "etcd runs"); err != nil {
+	if err := m.d.controlPlane(ctx, "etcd runs"); err != nil {
 		return nil, err
 	}
 	if m.d.Etcd == nil {
@@ -29,8 +29,8 @@ func (m *machineService) etcd(ctx context.Context) (Etcd, error) {
 }
 
 // controlPlane returns an error unless this is a control plane node; what completes "… on control plane nodes alone".
-func (m *machineService) controlPlane(ctx context.Context, what string) error {
-	c, err := effective.Get(ctx, m.d.State)
+func (d *Deps) controlPlane(ctx context.Context, what string) error {
+	c, err := effective.Get(ctx, d.State)
 	if err != nil {
 		return err
 	}

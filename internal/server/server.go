@@ -13,6 +13,7 @@ import (
 	"talos.internal/api/clusterpb"
 	"talos.internal/api/inspectpb"
 	"talos.internal/api/machinepb"
+	"talos.internal/api/membershippb"
 	"talos.internal/api/statepb"
 	"talos.internal/api/storagepb"
 	"talos.internal/api/timepb"
@@ -91,6 +92,7 @@ func register(s grpc.ServiceRegistrar, d *Deps) {
 	machinepb.RegisterLVMServiceServer(s, &lvmService{d: d})
 	machinepb.RegisterMDServiceServer(s, &mdService{d: d})
 	clusterpb.RegisterClusterServiceServer(s, &clusterService{d: d})
+	membershippb.RegisterMembershipServiceServer(s, &membershipService{d: d})
 	inspectpb.RegisterInspectServiceServer(s, &inspectService{d: d})
 	storagepb.RegisterStorageServiceServer(s, &diskService{d: d})
 	timepb.RegisterTimeServiceServer(s, &timeService{d: d})

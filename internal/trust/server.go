@@ -157,7 +157,7 @@ func (s *Server) Certificate(ctx context.Context, req *securitypb.CertificateReq
 	if err != nil {
 		return nil, status.Error(codes.Unavailable, ErrNoMaterial.Error())
 	}
-	if !tokenOf(ctx).Equal(m.Token) {
+	if !TokenOf(ctx).Equal(m.Token) {
 		log.Warn("refused a request for a certificate: no token, or not the machine token of this cluster")
 		return nil, status.Error(codes.Unauthenticated, "the machine token is missing or is not that of this cluster; compare machine.token of both configs")
 	}
@@ -180,8 +180,8 @@ func (s *Server) Certificate(ctx context.Context, req *securitypb.CertificateReq
 	return &securitypb.CertificateResponse{Ca: m.Issuing.CertificatePEM(), Crt: secret.CertificatesPEM(cert)}, nil
 }
 
-// tokenOf returns the token that a caller shows; zero, which equals nothing, unless there is exactly one that can be one.
-func tokenOf(ctx context.Context) secret.Token {
+// TokenOf returns the token that the caller of a call shows; zero, which equals nothing, unless there is exactly one that can be one.
+func TokenOf(ctx context.Context) secret.Token {
 	md, _ := metadata.FromIncomingContext(ctx)
 	values := md.Get(TokenKey)
 	if len(values) != 1 {

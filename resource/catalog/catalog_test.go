@@ -40,7 +40,8 @@ func golden(t *testing.T, name, got string) {
 
 // published is what the contract says about a type: a paragraph of testdata/types.txt. That file is
 // the contract; it is made by nothing in the tree. keys are those of the spec's YAML, in order. With
-// ours they are not known from the reference, and "*" is a spec that is no struct of fixed keys.
+// ours they are not known from the reference, and "*" is a spec that is no struct of fixed keys. What we added to a published
+// type comes after what it has: "addedcolumn" and "added" keys, which are in YAML and not in the message.
 type published struct {
 	def     resource.Definition
 	keys    string
@@ -69,11 +70,13 @@ func contract(t *testing.T) map[string]published {
 				p.def.Aliases = strings.Fields(value)
 			case "sensitive":
 				p.def.Sensitive = value == "yes"
-			case "column":
+			case "column", "addedcolumn":
 				name, path, _ := strings.Cut(value, " = ")
 				p.def.Columns = append(p.def.Columns, resource.Column{Name: name, JSONPath: path})
 			case "keys", "ourkeys":
 				p.keys, p.ours = value, key == "ourkeys"
+			case "added":
+				p.keys += " " + value
 			case "message":
 				p.message = value
 			default:

@@ -143,6 +143,10 @@ func (f *filler) fill(v reflect.Value) error {
 		return f.fill(v.Elem())
 	case reflect.Struct:
 		for i := range v.NumField() {
+			// A field that has no number, beside some that do, does not travel.
+			if f.form == inProto && v.Type().Field(0).Tag.Get("proto") != "" && v.Type().Field(i).Tag.Get("proto") == "" {
+				continue
+			}
 			if err := f.fill(v.Field(i)); err != nil {
 				return fmt.Errorf("%v.%s: %w", v.Type(), v.Type().Field(i).Name, err)
 			}

@@ -179,6 +179,9 @@ func TestFieldsAreThoseOfThePublishedMessages(t *testing.T) {
 	})
 }
 
+// added are fields of ours, which the published message has no place for.
+var added = []string{"cluster.Affiliate.State", "cluster.Member.State"}
+
 // message compares the fields of struct g with those of message d: number, name and kind. A name is
 // the same as the field's or its key's but for case and underscores, or the pair is in renamed.txt.
 func (c *comparison) message(g reflect.Type, d protoreflect.MessageDescriptor, top bool) {
@@ -196,6 +199,9 @@ func (c *comparison) message(g reflect.Type, d protoreflect.MessageDescriptor, t
 			c.t.Errorf("%v.%s has no yaml tag", g, f.Name)
 		}
 		tag, ok := f.Tag.Lookup("proto")
+		if !ok && slices.Contains(added, fmt.Sprintf("%v.%s", g, f.Name)) {
+			continue
+		}
 		if !ok {
 			c.t.Errorf("%v.%s has no proto tag", g, f.Name)
 			continue

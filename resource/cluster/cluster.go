@@ -83,7 +83,20 @@ type Affiliate struct {
 	// KubeSpan: what it says about KubeSpan; zero if it does not take part
 	KubeSpan     KubeSpanAffiliate `yaml:"kubespan" proto:"7"`
 	ControlPlane *ControlPlane     `yaml:"controlPlane,omitempty" proto:"8"` // nil for a worker
+	// State: whether it runs, as far as this node knows; empty if nobody told. It is in YAML only: the published message has
+	// no place for it
+	State MemberState `yaml:"state,omitempty"`
 }
+
+// MemberState says whether a machine runs, as far as another one knows.
+type MemberState string
+
+// The states. A machine that is gone stays a member until it is forgotten.
+const (
+	MemberAlive   MemberState = "alive"
+	MemberSuspect MemberState = "suspect" // it has not been heard for a moment, or there is nobody to ask
+	MemberGone    MemberState = "gone"
+)
 
 // ResourceDefinition implements [resource.Spec].
 func (Affiliate) ResourceDefinition() resource.Definition {
@@ -121,6 +134,7 @@ type Member struct {
 	MachineType     machineconfig.MachineType `yaml:"machineType" proto:"4"`
 	OperatingSystem string                    `yaml:"operatingSystem" proto:"5"`        // name and version
 	ControlPlane    *ControlPlane             `yaml:"controlPlane,omitempty" proto:"6"` // nil for a worker
+	State           MemberState               `yaml:"state,omitempty"`                  // as in an [Affiliate]
 }
 
 // ResourceDefinition implements [resource.Spec].
@@ -132,6 +146,7 @@ func (Member) ResourceDefinition() resource.Definition {
 			{Name: "Machine Type", JSONPath: "{.machineType}"},
 			{Name: "OS", JSONPath: "{.operatingSystem}"},
 			{Name: "Addresses", JSONPath: "{.addresses}"},
+			{Name: "State", JSONPath: "{.state}"}, // ours, after the published ones
 		},
 	}
 }

@@ -327,15 +327,17 @@ func TestMembersOf(t *testing.T) {
 		{NodeID: "4", Hostname: "mine", MachineType: worker},
 		{NodeID: "5", MachineType: worker},
 		{NodeID: "6", Hostname: "no-type"},
+		{NodeID: "7", Hostname: "again", MachineType: worker, State: cluster.MemberGone},
+		{NodeID: "8", Hostname: "again", MachineType: worker, State: cluster.MemberAlive},
 	}, "4")
 	got := map[string]string{}
 	for name, m := range members {
 		got[name] = m.NodeID
 	}
-	if diff := cmp.Diff(map[string]string{"same": "1", "mine": "4"}, got); diff != "" {
+	if diff := cmp.Diff(map[string]string{"same": "1", "mine": "4", "again": "8"}, got); diff != "" {
 		t.Errorf("members (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(map[string]string{"same": "2", "mine": "3"}, twice); diff != "" {
+	if diff := cmp.Diff(map[string]string{"same": "2", "mine": "3", "again": "7"}, twice); diff != "" {
 		t.Errorf("names that are there twice (-want +got):\n%s", diff)
 	}
 }
@@ -363,7 +365,11 @@ func TestFromAffiliatesToEndpoints(t *testing.T) {
 		controllertest.Create(h, network.Filtered(network.NodeAddressRouted, network.FilterNoK8s), network.NodeAddress{Addresses: []netip.Prefix{prefix("10.5.0.2/24")}})
 		controllertest.Want(h, "w", cluster.Member{
 			NodeID: me, Hostname: "w", MachineType: machineconfig.TypeWorker, Addresses: []netip.Addr{addr("10.5.0.2")}, OperatingSystem: "Talos (v1.15.0)",
+			State: cluster.MemberAlive,
 		})
+		controllertest.Modify(h, "service/cp", func(a *cluster.Affiliate) { a.State = cluster.MemberGone }, raw)
+		controllertest.WantThat(h, "cp", "be gone", func(r *resource.Typed[cluster.Member]) bool { return r.Spec().State == cluster.MemberGone })
+		controllertest.Want(h, kube.EndpointDiscovery, endpoints) // it may come back
 
 		h.Remove(state.RefOf[cluster.Affiliate]("service/cp", raw))
 		controllertest.WantGone[cluster.Member](h, "cp")

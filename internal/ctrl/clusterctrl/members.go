@@ -86,6 +86,7 @@ func mergeInto(m *cluster.Affiliate, a cluster.Affiliate) {
 	m.Nodename = cmp.Or(a.Nodename, m.Nodename)
 	m.OperatingSystem = cmp.Or(a.OperatingSystem, m.OperatingSystem)
 	m.MachineType = cmp.Or(a.MachineType, m.MachineType)
+	m.State = cmp.Or(a.State, m.State)
 	if a.ControlPlane != nil {
 		m.ControlPlane = a.ControlPlane
 	}
@@ -165,7 +166,8 @@ func (MemberController) Run(ctx context.Context, rt controller.Runtime, log *slo
 }
 
 // membersOf returns the members by name. A machine that says neither its name nor its type is none yet. Of two machines with one name
-// this one, otherwise the one with the lower id, is the member; the node id of the other is in twice.
+// this one is the member, otherwise one that is not gone (the other was made anew), otherwise the one with the lower id; the node
+// id of the other is in twice.
 func membersOf(affiliates []cluster.Affiliate, self string) (members map[string]cluster.Member, twice map[string]string) {
 	members, twice = map[string]cluster.Member{}, map[string]string{}
 	for _, a := range affiliates {
@@ -175,10 +177,13 @@ func membersOf(affiliates []cluster.Affiliate, self string) (members map[string]
 		}
 		m := cluster.Member{
 			NodeID: a.NodeID, Addresses: a.Addresses, Hostname: a.Hostname, MachineType: a.MachineType,
-			OperatingSystem: a.OperatingSystem, ControlPlane: a.ControlPlane,
+			OperatingSystem: a.OperatingSystem, ControlPlane: a.ControlPlane, State: a.State,
+		}
+		if a.NodeID == self {
+			m.State = cluster.MemberAlive
 		}
 		if other, taken := members[name]; taken {
-			if other.NodeID == self || (m.NodeID != self && other.NodeID < m.NodeID) {
+			if prior(other, m, self) {
 				m, other = other, m
 			}
 			twice[name] = other.NodeID
@@ -186,6 +191,18 @@ func membersOf(affiliates []cluster.Affiliate, self string) (members map[string]
 		members[name] = m
 	}
 	return members, twice
+}
+
+// prior reports whether a is the member rather than b, which has the same name.
+func prior(a, b cluster.Member, self string) bool {
+	gone := func(m cluster.Member) bool { return m.State == cluster.MemberGone }
+	switch {
+	case (a.NodeID == self) != (b.NodeID == self):
+		return a.NodeID == self
+	case gone(a) != gone(b):
+		return gone(b)
+	}
+	return a.NodeID < b.NodeID
 }
 
 // EndpointController says where the control plane is, as far as the members tell. When none of it is a member any more, the last that

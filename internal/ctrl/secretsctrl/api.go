@@ -15,6 +15,7 @@ import (
 	"talos.internal/internal/trust"
 	"talos.internal/resource/kube"
 	"talos.internal/resource/machineconfig"
+	"talos.internal/resource/runtime"
 	"talos.internal/resource/secrets"
 	"talos.internal/secret"
 	"talos.internal/state"
@@ -28,7 +29,9 @@ const askTimeout = 45 * time.Second
 
 // APIController issues the certificates of the node's API. A control-plane node issues itself one for its server, and one with which
 // it forwards calls; a worker asks trustd for that of its server. A node without a config gets one of an authority of its own, and
-// then takes callers without certificates; as soon as it has a config that one goes, even if there is none to replace it yet.
+// then takes callers without certificates; as soon as it has a config that one goes, even if there is none to replace it yet. It
+// is not issued before somebody has looked for the config and found none: a machine that has one would be open to strangers, who
+// could give it another, at each of its starts.
 type APIController struct {
 	// Dial connects to trustd, by host:port. Nil means TCP.
 	Dial func(ctx context.Context, address string) (net.Conn, error)
@@ -42,6 +45,7 @@ func (*APIController) Inputs() []controller.Input {
 	return append(gateInputs(), typeInput(),
 		controller.Weak[secrets.OSRoot]().Named(secrets.OSRootID),
 		controller.Weak[secrets.MaintenanceRoot]().Named(secrets.MaintenanceRootID),
+		controller.Weak[runtime.MaintenanceServiceRequest]().Named(runtime.MaintenanceServiceID),
 		controller.Weak[secrets.CertSAN](),
 		controller.Weak[kube.Endpoint](),
 		controller.DestroyReady[secrets.API](),
@@ -100,6 +104,10 @@ func serverLeaf(san secrets.CertSAN) secret.Leaf {
 }
 
 func (c *APIController) maintenance(ctx context.Context, rt controller.Runtime, i *issuing, have secrets.API) (outcome, error) {
+	_, wanted, err := find[runtime.MaintenanceServiceRequest](ctx, rt, runtime.MaintenanceServiceID)
+	if err != nil || !wanted {
+		return outcome{waiting: "the machine config"}, err
+	}
 	root, ok1, err := find[secrets.MaintenanceRoot](ctx, rt, secrets.MaintenanceRootID)
 	if err != nil {
 		return outcome{}, err

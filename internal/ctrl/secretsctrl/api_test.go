@@ -17,6 +17,7 @@ import (
 	"talos.internal/resource/kube"
 	"talos.internal/resource/machineconfig"
 	"talos.internal/resource/network"
+	"talos.internal/resource/runtime"
 	"talos.internal/resource/secrets"
 	"talos.internal/secret"
 )
@@ -119,6 +120,9 @@ func TestWithoutAConfigTheNodeHasAnAPIOfItsOwn(t *testing.T) {
 	run(t, Deps{}, func(n *node) {
 		n.named("node-1")
 		n.addresses("10.5.0.2/24")
+		// Nobody has looked for the config yet: strangers are not let in.
+		controllertest.WantNever[secrets.API](n.Harness, secrets.APIID)
+		controllertest.Create(n.Harness, runtime.MaintenanceServiceID, runtime.MaintenanceServiceRequest{})
 		api := n.wantAPI("be in maintenance", func(a secrets.API) bool { return a.SkipVerifyingClientCert })
 		if api.Client != nil || len(api.AcceptedCAs) != 0 {
 			n.T.Errorf("client certificate %v, %d accepted authorities; want none", api.Client != nil, len(api.AcceptedCAs))

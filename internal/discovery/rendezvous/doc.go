@@ -20,5 +20,5 @@
 // about access only by [Config.Authorize]. It does not listen: the caller registers a [Server] with a grpc.Server, which
 // should have the [ServerOptions].
 //
-// cmd/machined imports it (trustd's port), and whoever wants to run a service of their own.
+// internal/daemon imports it (trustd's port), and whoever wants to run a service of their own.
 package rendezvous

@@ -16,6 +16,7 @@ const (
 	keyTable   = "table"
 	keyGroup   = "cgroup"
 	keyRoot    = "root"       // name of the unpacked image in the cache
+	keyImages  = "images"     // path of the image cache; later nodes get it, too, wherever they are added from
 	keyForward = "forwarding" // what net.ipv4.ip_forward was, if this cluster has to put it back
 )
 

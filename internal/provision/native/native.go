@@ -140,6 +140,9 @@ func (p *Provisioner) create(ctx context.Context, r provision.ClusterRequest, pr
 		},
 		Image: r.Image, KubernetesEndpoint: r.KubernetesEndpoint, Data: names.data(root),
 	}
+	if p.images != "" {
+		state.Data[keyImages] = p.images
+	}
 	for _, n := range r.Nodes {
 		state.Nodes = append(state.Nodes, stateNode(n))
 	}

@@ -562,12 +562,16 @@ func TestNodesStartAgainAfterTheComputerDid(t *testing.T) {
 	if err != nil || c.Nodes[0].Status != provision.Stopped || c.Nodes[1].Status != provision.Stopped {
 		t.Fatalf("Reflect = %+v, %v; want two stopped nodes", c, err)
 	}
+	p.images = "" // as a program that is started elsewhere has it: what nodes get is remembered
 	for _, n := range c.Nodes {
 		if err := p.StartNode(ctx, r.Name, n.Name); err != nil {
 			t.Fatal(err)
 		}
 		if answer, err := ask(ctx, n, "read /var/starts"); err != nil || answer != "2" {
 			t.Errorf("starts of %s = %q, %v; want 2", n.Name, answer, err)
+		}
+		if answer, err := ask(ctx, n, "read "+ImageCache+"/index.json"); err != nil || !strings.Contains(answer, testImage) {
+			t.Errorf("image cache of %s = %q, %v; want it to have %s", n.Name, answer, err, testImage)
 		}
 	}
 }

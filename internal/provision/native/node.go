@@ -3,6 +3,7 @@
 package native
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -70,7 +71,7 @@ func (p *Provisioner) run(ctx context.Context, state *provision.State, node prov
 	defer cancel()
 	dir := p.nodeDir(state.Name, node.Name)
 	c := container{
-		node: node, config: config, root: p.root(state.Data[keyRoot]), dir: dir, images: p.images, group: groupOf(state, node.Name),
+		node: node, config: config, root: p.root(state.Data[keyRoot]), dir: dir, images: cmp.Or(state.Data[keyImages], p.images), group: groupOf(state, node.Name),
 	}
 	h, err := thisHost()
 	if err != nil {

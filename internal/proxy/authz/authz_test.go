@@ -16,6 +16,7 @@ import (
 	_ "talos.internal/api/discoverypb"
 	_ "talos.internal/api/inspectpb"
 	_ "talos.internal/api/machinepb"
+	_ "talos.internal/api/membershippb"
 	_ "talos.internal/api/securitypb"
 	_ "talos.internal/api/statepb"
 	_ "talos.internal/api/storagepb"

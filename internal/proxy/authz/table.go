@@ -79,6 +79,7 @@ var table = map[string]set{
 	"/storage.StorageService/BlockDeviceWipe":  admin | whileMaintained,
 	"/storage.StorageService/Disks":            readers,
 	"/cluster.ClusterService/HealthCheck":      readers,
+	"/membership.MembershipService/Forget":     admin,
 	"/time.TimeService/Time":                   readers,
 	"/time.TimeService/TimeCheck":              readers,
 	"/cosi.resource.State/Get":                 readers, // sensitive types: see Sensitive
