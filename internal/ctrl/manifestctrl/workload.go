@@ -127,10 +127,11 @@ func flannel(c kube.BootstrapManifestsConfig) []kubeapi.Object {
 	}
 }
 
-// cniConf is what containerd reads (CNI specification 1.0, network configuration lists).
+// cniConf is what containerd reads (CNI specification, network configuration lists). With version 1.1 it asks the plugins for their
+// STATUS: the node is Ready only when flanneld has its subnet, and no pod is scheduled that cannot start yet.
 const cniConf = `{
   "name": "cbr0",
-  "cniVersion": "1.0.0",
+  "cniVersion": "1.1.0",
   "plugins": [
     {"type": "flannel", "delegate": {"hairpinMode": true, "isDefaultGateway": true}},
     {"type": "portmap", "capabilities": {"portMappings": true}}

@@ -26,10 +26,10 @@ type CertSANController struct {
 	Extra func(ctx context.Context, rt controller.Runtime) (extra secret.SANs, ok bool, err error)
 }
 
-// apiCertSANs is the controller "secrets.APICertSANsController".
+// apiCertSANs is the controller "secrets.APICertSANsController". A bridge for pods is no reason for a new certificate.
 func apiCertSANs() controller.Controller {
 	return &CertSANController{
-		ControllerName: "secrets.APICertSANsController", ID: secrets.CertSANAPI, Addresses: network.NodeAddressAccumulative,
+		ControllerName: "secrets.APICertSANsController", ID: secrets.CertSANAPI, Addresses: network.Filtered(network.NodeAddressAccumulative, network.FilterNoK8s),
 		Root: []controller.Input{controller.Weak[secrets.OSRoot]().Named(secrets.OSRootID)},
 		Extra: func(ctx context.Context, rt controller.Runtime) (secret.SANs, bool, error) {
 			root, ok, err := find[secrets.OSRoot](ctx, rt, secrets.OSRootID)
