@@ -50,7 +50,7 @@ test: lint generated lab unit e2e ## all that CI runs: lint, generated code, a b
 
 unit: ## tests of the product and of the tools
 	@build/need.sh gcc libc6-dev openssl runc
-	CGO_ENABLED=1 $(GO) test -race -timeout 15m ./...
+	CGO_ENABLED=1 $(GO) test -race -timeout 15m $$($(GO) list ./... | grep -v /e2e)
 	$(GO) -C tools test -timeout 15m ./...
 	@for c in cni coredns flannel pause; do $(GO) test -C components/$$c -trimpath -timeout 15m ./... || exit 1; done
 

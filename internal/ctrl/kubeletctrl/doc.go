@@ -7,7 +7,8 @@
 // are written before each run: the configuration, the cluster's authorities, and a kubeconfig with the bootstrap token, by which
 // kubelet asks for a certificate. It keeps the certificate in its directory of keys, which outlives a restart of the machine, so a
 // node that has joined needs the token no more: the kubeconfig is written for the certificate that is there. A certificate of
-// another node's name, or of another cluster, is taken away.
+// another node's name, or of another cluster, is taken away. A kubelet that could not join and now can is started again
+// ([JoinController]), since it would take its time.
 //
 // kube.KubeletKubeconfig is there once kubelet has joined, kube.KubeletStatus while it runs. Who needs kubelet to go on puts a
 // finalizer on kube.KubeletLifecycle.
@@ -25,6 +26,7 @@ import (
 	"talos.internal/internal/container"
 	"talos.internal/internal/supervise"
 	"talos.internal/resource"
+	"talos.internal/resource/secrets"
 	"talos.internal/state"
 )
 
@@ -54,6 +56,8 @@ type Deps struct {
 	Container bool
 	// Lacks reports what kubelet would fail for in a container without the rights for it, "" if nothing; nil is [Lacking].
 	Lacks func() string
+	// MayJoin asks whether the cluster would give kubelet a certificate; nil is [MayJoin].
+	MayJoin func(context.Context, secrets.Kubelet) (bool, error)
 	// Etc is for kubelet's configuration and credentials; /etc/kubernetes.
 	Etc string
 	// Root is kubelet's own directory; /var/lib/kubelet.
@@ -77,6 +81,9 @@ func (d *Deps) fill() {
 	if d.Lacks == nil {
 		d.Lacks = Lacking
 	}
+	if d.MayJoin == nil {
+		d.MayJoin = MayJoin
+	}
 }
 
 // Files of kubelet.
@@ -97,6 +104,7 @@ func Controllers(d Deps) []controller.Controller {
 	return []controller.Controller{
 		ConfigController{}, NodenameController{}, NodeIPConfigController{}, NodeIPController{}, SpecController{deps: d},
 		s, StatusController{service: s}, KubeconfigController{deps: d},
+		JoinController{deps: d},
 	}
 }
 

@@ -256,7 +256,8 @@ nodeIP: {validSubnets: ["!10.5.0.100/32"]}
 func tempDeps(t testing.TB) Deps {
 	dir := t.TempDir()
 	d := Deps{Etc: filepath.Join(dir, "etc"), Root: filepath.Join(dir, "kubelet"), Resolved: filepath.Join(dir, "resolved"),
-		Lacks: func() string { return "" }}
+		Lacks:   func() string { return "" },
+		MayJoin: func(context.Context, secrets.Kubelet) (bool, error) { return true, nil }}
 	d.fill()
 	return d
 }
