@@ -167,6 +167,12 @@ func (c *Client) Delete(ctx context.Context, k Kind, namespace, name string) err
 		c.onObject(ctx, http.MethodDelete, k, namespace, name, "", nil, "", nil, nil))
 }
 
+// DeleteNow deletes an object without a time of grace: a pod is gone from the API although nobody has confirmed that it ended.
+func (c *Client) DeleteNow(ctx context.Context, k Kind, namespace, name string) error {
+	return wrap("delete at once", describe(k, namespace, name),
+		c.onObject(ctx, http.MethodDelete, k, namespace, name, "", url.Values{"gracePeriodSeconds": {"0"}}, "", nil, nil))
+}
+
 func wrap(verb, what string, err error) error {
 	if err == nil {
 		return nil

@@ -28,7 +28,7 @@ type KubeNodes struct {
 //
 // It deletes pods, and does not ask for their eviction: a budget for disruptions is about what one may do to pods that run, and the
 // machine is gone or is to go in any case. Those of DaemonSets would come again, and mirrors of static pods are kubelet's; both stay.
-func (k KubeNodes) Drain(ctx context.Context, name string) error {
+func (k KubeNodes) Drain(ctx context.Context, name string, gone bool) error {
 	c, err := k.Connect(ctx)
 	if err != nil {
 		return err
@@ -40,6 +40,11 @@ func (k KubeNodes) Drain(ctx context.Context, name string) error {
 	}
 	if err != nil {
 		return fmt.Errorf("cordon Node %s: %w", name, err)
+	}
+	remove := c.Delete
+	if gone {
+		// Pods that wait for a dead kubelet keep what holds them, such as a volume, from starting elsewhere.
+		remove = c.DeleteNow
 	}
 	asked := map[string]bool{}
 	for {
@@ -59,7 +64,7 @@ func (k KubeNodes) Drain(ctx context.Context, name string) error {
 			if asked[id] {
 				continue
 			}
-			if err := c.Delete(ctx, podKind, p.Namespace(), p.Name()); err != nil && !errors.Is(err, kubeapi.ErrNotFound) {
+			if err := remove(ctx, podKind, p.Namespace(), p.Name()); err != nil && !errors.Is(err, kubeapi.ErrNotFound) {
 				return fmt.Errorf("delete pod %s/%s: %w", p.Namespace(), p.Name(), err)
 			}
 			asked[id] = true

@@ -30,7 +30,7 @@ func TestDrainAndDelete(t *testing.T) {
 		k := KubeNodes{Connect: func(context.Context) (*kubeapi.Client, error) { return s.Client(), nil }}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		if err := k.Drain(ctx, "w-1"); err != nil {
+		if err := k.Drain(ctx, "w-1", false); err != nil {
 			t.Fatal(err)
 		}
 		if s.Get("/api/v1/nodes/w-1").Map("spec")["unschedulable"] != true {
@@ -49,8 +49,27 @@ func TestDrainAndDelete(t *testing.T) {
 				t.Error("the Node is there")
 			}
 		}
-		if err := k.Drain(ctx, "w-1"); err != nil {
+		if err := k.Drain(ctx, "w-1", false); err != nil {
 			t.Errorf("drain a Node that is not there: %v", err)
+		}
+	})
+}
+
+func TestPodsOfADeadMachineAreNotWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := kubefake.New(t)
+		s.Put(kubeapi.Object{"apiVersion": "v1", "kind": "Node", "metadata": map[string]any{"name": "w-1"}})
+		s.Put(pod("web", "w-1", nil))
+		s.Linger(func(o kubeapi.Object) bool { return o.Name() == "web" })
+		k := KubeNodes{Connect: func(context.Context) (*kubeapi.Client, error) { return s.Client(), nil }}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		begun := time.Now()
+		if err := k.Drain(ctx, "w-1", true); err != nil {
+			t.Fatal(err)
+		}
+		if d := time.Since(begun); s.Get("/api/v1/namespaces/default/pods/web") != nil || d > 2*pollEvery {
+			t.Errorf("after %v the pod is there: %t; want it removed at once", d, s.Get("/api/v1/namespaces/default/pods/web") != nil)
 		}
 	})
 }
@@ -69,7 +88,7 @@ func TestADrainEndsWithItsDeadline(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
 		begun := time.Now()
-		err := KubeNodes{Connect: func(context.Context) (*kubeapi.Client, error) { return s.Client(), nil }}.Drain(ctx, "w-1")
+		err := KubeNodes{Connect: func(context.Context) (*kubeapi.Client, error) { return s.Client(), nil }}.Drain(ctx, "w-1", false)
 		if !errors.Is(err, context.DeadlineExceeded) || time.Since(begun) != 10*time.Second {
 			t.Errorf("Drain = %v after %v; want its deadline after 10 s", err, time.Since(begun))
 		}

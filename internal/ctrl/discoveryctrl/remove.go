@@ -40,8 +40,9 @@ type Etcd interface {
 
 // Nodes is what a removal needs of Kubernetes.
 type Nodes interface {
-	// Drain keeps new pods from a Node and evicts those that it has, until ctx ends. It returns nil if there is no such Node.
-	Drain(ctx context.Context, name string) error
+	// Drain keeps new pods from a Node and evicts those that it has, until ctx ends. It returns nil if there is no such Node. With
+	// gone, nobody on the machine can confirm the end of its pods, and they are removed without that.
+	Drain(ctx context.Context, name string, gone bool) error
 	// Delete deletes a Node. It returns nil if there is none.
 	Delete(ctx context.Context, name string) error
 }
@@ -95,7 +96,7 @@ func (r Remover) Remove(ctx context.Context, what Removal, say func(Step) error)
 		do   func(ctx context.Context) (string, error)
 	}{
 		{"etcd", func(ctx context.Context) (string, error) { return r.leaveEtcd(ctx, name, m) }},
-		{"kubernetes", func(ctx context.Context) (string, error) { return r.leaveKubernetes(ctx, name, what.Drain) }},
+		{"kubernetes", func(ctx context.Context) (string, error) { return r.leaveKubernetes(ctx, name, m.State == cluster.MemberGone, what.Drain) }},
 		{"membership", func(ctx context.Context) (string, error) { return r.leaveDiscovery(ctx, m.NodeID) }},
 	} {
 		message, err := step.do(ctx)
@@ -191,7 +192,7 @@ func same(e etcdop.Member, name string, m cluster.Member) bool {
 	return len(e.PeerURLs) == 0 && e.Name != "" && (e.Name == name || e.Name == m.Hostname || e.Name == host)
 }
 
-func (r Remover) leaveKubernetes(ctx context.Context, node string, limit time.Duration) (string, error) {
+func (r Remover) leaveKubernetes(ctx context.Context, node string, gone bool, limit time.Duration) (string, error) {
 	if r.Nodes == nil {
 		return "there is no Kubernetes here", nil
 	}
@@ -202,10 +203,10 @@ func (r Remover) leaveKubernetes(ctx context.Context, node string, limit time.Du
 	if limit > 0 {
 		drained = "drained"
 		dctx, cancel := context.WithTimeout(ctx, limit)
-		err := r.Nodes.Drain(dctx, node)
+		err := r.Nodes.Drain(dctx, node, gone)
 		cancel()
 		if err != nil {
-			// Nobody confirms that the pods of a dead machine have ended. Their end follows from that of the Node.
+			// The end of pods that are left follows from that of the Node.
 			drained = fmt.Sprintf("not drained within %v: %v", limit, err)
 		}
 	}

@@ -38,7 +38,7 @@ func (w *world) Members(context.Context, bool) ([]etcdop.Member, error) { return
 func (w *world) Remove(_ context.Context, id uint64) error {
 	return w.note(fmt.Sprintf("etcd %x", id), w.etcd)
 }
-func (w *world) Drain(ctx context.Context, name string) error {
+func (w *world) Drain(ctx context.Context, name string, _ bool) error {
 	if _, ok := ctx.Deadline(); !ok {
 		return errors.New("no deadline")
 	}
@@ -143,7 +143,7 @@ func TestRemoveEndsWithItsContext(t *testing.T) {
 // slow drains without end.
 type slow struct{ world }
 
-func (s *slow) Drain(ctx context.Context, _ string) error { <-ctx.Done(); return ctx.Err() }
+func (s *slow) Drain(ctx context.Context, _ string, _ bool) error { <-ctx.Done(); return ctx.Err() }
 func (s *slow) Delete(ctx context.Context, name string) error {
 	if ctx.Err() != nil {
 		return ctx.Err()

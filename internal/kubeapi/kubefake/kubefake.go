@@ -42,6 +42,7 @@ type Server struct {
 
 	mu      sync.Mutex
 	ready   bool
+	lingers func(kubeapi.Object) bool
 	refuse  func(method, path string) *kubeapi.StatusError
 	version int
 	kinds   map[string][]kind // by apiVersion
@@ -156,6 +157,13 @@ func (s *Server) Refuse(f func(method, path string) *kubeapi.StatusError) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.refuse = f
+}
+
+// Linger has objects for which f is true stay when they are deleted, unless that is without grace: as pods do whose machine is dead.
+func (s *Server) Linger(f func(o kubeapi.Object) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lingers = f
 }
 
 // Applied returns the objects that were applied, in order, as they are named for a person.
@@ -309,6 +317,9 @@ func (s *Server) answer(r *http.Request, body []byte) (any, *kubeapi.StatusError
 		return nil, notFound(fmt.Sprintf("%s %q", rest[0], rest[1]))
 	}
 	if r.Method == http.MethodDelete {
+		if s.lingers != nil && s.lingers(o) && r.URL.Query().Get("gracePeriodSeconds") != "0" {
+			return clone(o), nil
+		}
 		s.remove(path)
 		return map[string]any{"kind": "Status", "status": "Success"}, nil
 	}
