@@ -26,6 +26,7 @@ var programs = map[string]func(ctx context.Context, log *slog.Logger) error{
 	"apid": func(ctx context.Context, log *slog.Logger) error {
 		return daemon.APID(ctx, daemon.Sockets{State: node.APIDStateSocket, Machine: node.MachineSocket}, log)
 	},
+	"dashboard": screen,
 	"trustd": func(ctx context.Context, log *slog.Logger) error {
 		return daemon.Trustd(ctx, daemon.Sockets{State: node.TrustdStateSocket}, "", log)
 	},
@@ -49,7 +50,7 @@ func run(name string, args []string) int {
 	}
 	program, ok := programs[name]
 	if !ok {
-		fmt.Fprintf(os.Stderr, "%s: no such program; call the binary as init, apid or trustd\n", name)
+		fmt.Fprintf(os.Stderr, "%s: no such program; call the binary as init, apid, trustd or dashboard\n", name)
 		return 2
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{ReplaceAttr: withoutTime}))

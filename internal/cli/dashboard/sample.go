@@ -63,16 +63,43 @@ type remote struct{ s *nodes.Session }
 
 func (r remote) Machines() []string { return r.s.Nodes() }
 
-// Sample asks all at once: a machine that answers one question slowly answers the others.
+// Sample implements Source.
 func (r remote) Sample(ctx context.Context, machine, service string) Sample {
+	return gather(questions(service, r.s.Env().Now()), func(q question) (func(*Sample), error) {
+		return nodes.One(ctx, r.s, machine, answer, func(ctx context.Context, c *client.Client, _ string) (func(*Sample), error) { return q(ctx, c) })
+	})
+}
+
+// local is the machine that the program runs on.
+type local struct {
+	c    *client.Client
+	name string
+}
+
+// Local returns the machine at the other end of c, of which the screen says that it is called name.
+func Local(c *client.Client, name string) Source { return local{c, name} }
+
+func (l local) Machines() []string { return []string{l.name} }
+
+// Sample implements Source.
+func (l local) Sample(ctx context.Context, _, service string) Sample {
+	return gather(questions(service, time.Now()), func(q question) (func(*Sample), error) {
+		ctx, cancel := context.WithTimeout(ctx, answer)
+		defer cancel()
+		return q(ctx, l.c)
+	})
+}
+
+// gather asks all questions at once: a machine that answers one slowly answers the others.
+func gather(questions []question, ask func(question) (func(*Sample), error)) Sample {
 	var (
 		out     Sample
 		mu      sync.Mutex
 		waiting sync.WaitGroup
 	)
-	ask := func(question func(ctx context.Context, c *client.Client) (func(*Sample), error)) {
+	for _, q := range questions {
 		waiting.Go(func() {
-			put, err := nodes.One(ctx, r.s, machine, answer, func(ctx context.Context, c *client.Client, _ string) (func(*Sample), error) { return question(ctx, c) })
+			put, err := ask(q)
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
@@ -81,9 +108,6 @@ func (r remote) Sample(ctx context.Context, machine, service string) Sample {
 			}
 			put(&out)
 		})
-	}
-	for _, q := range questions(service, r.s.Env().Now()) {
-		ask(q)
 	}
 	waiting.Wait()
 	return out
