@@ -369,8 +369,12 @@ func (c *kubeLab) podReady(api kubeAPI, namespace, name string) object {
 	return p
 }
 
-// showKubernetes logs what kubectl knows, after a failure.
+// showKubernetes logs what kubelet said at last and what kubectl knows, after a failure.
 func (c *kubeLab) showKubernetes() {
+	for _, n := range c.nodes {
+		out, errs, _ := c.talosctl("-n", n.Endpoint, "logs", "kubelet", "--tail", "40")
+		c.t.Logf("end of the log of kubelet on %s:\n%s%s", n.Name, out, errs)
+	}
 	if c.kubeconfig == "" {
 		return
 	}

@@ -325,7 +325,7 @@ func (c *kubeLab) recovery(api kubeAPI) {
 			err := api.call(ctx, http.MethodGet, "/api/v1/namespaces/default/pods/again-"+n.Name, nil, &p)
 			if err != nil {
 				_, text, err := c.run(pod("again-"+n.Name, n.Name), "create", "-f", "-")
-				errs = append(errs, fmt.Errorf("make a pod on %s: %v: %s", n.Name, err, text))
+				errs = append(errs, fmt.Errorf("make a pod on %s: %w: %s", n.Name, err, text))
 				continue
 			}
 			errs = append(errs, p.is("Ready"))

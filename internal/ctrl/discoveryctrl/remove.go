@@ -96,7 +96,9 @@ func (r Remover) Remove(ctx context.Context, what Removal, say func(Step) error)
 		do   func(ctx context.Context) (string, error)
 	}{
 		{"etcd", func(ctx context.Context) (string, error) { return r.leaveEtcd(ctx, name, m) }},
-		{"kubernetes", func(ctx context.Context) (string, error) { return r.leaveKubernetes(ctx, name, m.State == cluster.MemberGone, what.Drain) }},
+		{"kubernetes", func(ctx context.Context) (string, error) {
+			return r.leaveKubernetes(ctx, name, m.State == cluster.MemberGone, what.Drain)
+		}},
 		{"membership", func(ctx context.Context) (string, error) { return r.leaveDiscovery(ctx, m.NodeID) }},
 	} {
 		message, err := step.do(ctx)
