@@ -61,7 +61,13 @@ type Deps struct {
 	Conditions []supervise.Condition
 	// PKI is the directory for certificates; empty means /system/secrets/etcd. It is made if it is not there.
 	PKI string
+	// Cgroup is the cgroup of etcd's container; empty means /podruntime/etcd. Two nodes that share the hierarchy of one machine need
+	// two: runc refuses a group in which another container runs.
+	Cgroup string
 }
+
+// defaultCgroup is etcd's cgroup on a node.
+const defaultCgroup = "/podruntime/etcd"
 
 // defaultPKI is where etcd's certificates are on a node.
 const defaultPKI = "/system/secrets/etcd"
@@ -71,10 +77,13 @@ func Controllers(d Deps) []controller.Controller {
 	if d.PKI == "" {
 		d.PKI = defaultPKI
 	}
+	if d.Cgroup == "" {
+		d.Cgroup = defaultCgroup
+	}
 	op := etcdop.Operator{PKI: d.PKI}
 	return []controller.Controller{
 		ConfigController{}, SpecController{}, &PKIController{Dir: d.PKI, Owner: etcdUser},
-		&ServiceController{Services: d.Services, Client: d.Client, Door: d.Door, Conditions: d.Conditions, PKI: d.PKI, Operator: op},
+		&ServiceController{Services: d.Services, Client: d.Client, Door: d.Door, Conditions: d.Conditions, PKI: d.PKI, Cgroup: d.Cgroup, Operator: op},
 		MemberController{Operator: op}, AdvertisedPeerController{Operator: op}, PromotionController{Operator: op},
 	}
 }

@@ -168,7 +168,7 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", 
 	}
 	sched := controller.New(n.st, slog.New(slog.NewTextHandler(testWriter{t, name}, nil)), controller.Options{})
 	for _, c := range []controller.Controller{
-		&ServiceController{Services: n.sup, Client: client, Door: n.door, PKI: n.op.PKI, Operator: n.op},
+		&ServiceController{Services: n.sup, Client: client, Door: n.door, PKI: n.op.PKI, Cgroup: defaultCgroup + "-" + name, Operator: n.op},
 		MemberController{n.op}, AdvertisedPeerController{n.op}, PromotionController{n.op},
 	} {
 		if err := sched.Register(c); err != nil {

@@ -30,6 +30,7 @@ type ServiceController struct {
 	Door       *Door
 	Conditions []supervise.Condition
 	PKI        string
+	Cgroup     string
 	Operator   etcdop.Operator
 
 	mu        sync.Mutex
@@ -250,7 +251,7 @@ func (c *ServiceController) container(s etcd.Spec) container.Spec {
 			{Source: c.Door.data, Target: c.Door.data, Options: []string{"rw", "nosuid", "nodev", "noexec"}},
 			{Source: c.PKI, Target: c.PKI, Options: []string{"ro", "nosuid", "nodev", "noexec"}},
 		},
-		HostNetwork: true, ReadonlyRootfs: true, Cgroup: "/podruntime/etcd", OOMScoreAdj: -998,
+		HostNetwork: true, ReadonlyRootfs: true, Cgroup: c.Cgroup, OOMScoreAdj: -998,
 	}
 }
 
@@ -272,7 +273,7 @@ func (c *ServiceController) makeData() error {
 func (c *ServiceController) restore(ctx context.Context, env supervise.Env, spec etcd.Spec, skipHashCheck bool) error {
 	dir := filepath.Join(c.Door.data, "restore")
 	s := c.container(spec)
-	s.ID, s.Cgroup = ServiceID+"-restore", "/podruntime/etcd-restore"
+	s.ID, s.Cgroup = ServiceID+"-restore", c.Cgroup+"-restore"
 	s.Mounts = append(s.Mounts, container.Mount{Source: c.Door.snapshot, Target: "/snapshot", Options: []string{"ro", "nosuid", "nodev", "noexec"}})
 	s.Args = restoreArgs(spec, "/snapshot", dir, skipHashCheck)
 	if err := (container.Runner{Client: c.Client, Spec: s}).Run(ctx, supervise.Env{Log: env.Log, Started: func(string) {}, Kill: env.Kill}); err != nil {
