@@ -78,7 +78,7 @@ func (n *node) registerControllers() error {
 			Conditions: []supervise.Condition{n.gates.network, n.gates.time},
 			Container:  n.facts.Mode == boot.Container,
 		}),
-		manifestctrl.Controllers(manifestctrl.Deps{Lock: etcdop.Operator{PKI: etcdPKI}}),
+		manifestctrl.Controllers(manifestctrl.Deps{Lock: etcdop.Operator{PKI: etcdctrl.DefaultPKI}}),
 		nodectrl.Controllers(nodectrl.Deps{}),
 		kubeprismctrl.Controllers(kubeprismctrl.Deps{}),
 		hostdnsctrl.Controllers(n.hostDNS(kernel)),

@@ -116,7 +116,7 @@ func (n *node) leave(c server.Cause) []boot.Step {
 			Name: "leave etcd", Limit: leaveEtcd,
 			MayFail: "etcd keeps a member that is gone; remove it with talosctl members remove",
 			Do: boot.Call{What: "take this node's member out of etcd", Func: func(ctx context.Context) error {
-				err := n.door.Leave(ctx, etcdop.Operator{PKI: etcdPKI})
+				err := n.door.Leave(ctx, etcdop.Operator{PKI: etcdctrl.DefaultPKI})
 				if errors.Is(err, etcdop.ErrLastMember) {
 					return nil // with it the cluster ends
 				}

@@ -15,6 +15,7 @@ import (
 
 	"talos.internal/internal/boot"
 	"talos.internal/internal/ctrl/discoveryctrl"
+	"talos.internal/internal/ctrl/etcdctrl"
 	"talos.internal/internal/etcdop"
 	"talos.internal/internal/kubeapi"
 	"talos.internal/internal/proxy"
@@ -29,9 +30,6 @@ import (
 
 // program is the binary of PID 1, which is all programs of ours.
 const program = "/sbin/init"
-
-// etcdPKI is where etcdctrl keeps the certificates of etcd.
-const etcdPKI = "/system/secrets/etcd"
 
 // apiDrain is how long calls that are under way may take when machined's API stops.
 const apiDrain = 3 * time.Second
@@ -51,11 +49,11 @@ func (n *node) loadServices(ctx context.Context) error {
 			return !configured
 		},
 		Logger:     n.log.With("part", "api"),
-		Etcd:       etcdMember{state: n.state, door: n.door, op: etcdop.Operator{PKI: etcdPKI}},
+		Etcd:       etcdMember{state: n.state, door: n.door, op: etcdop.Operator{PKI: etcdctrl.DefaultPKI}},
 		Containers: containers{n.runtime}, Images: images{n.runtime},
 		Health: vitals.Checker{Client: n.clusterClient},
 		Members: discoveryctrl.Remover{
-			State: n.state, Discovery: n.discovery, Etcd: etcdop.Operator{PKI: etcdPKI},
+			State: n.state, Discovery: n.discovery, Etcd: etcdop.Operator{PKI: etcdctrl.DefaultPKI},
 			Nodes: discoveryctrl.KubeNodes{Connect: n.kubernetes},
 		},
 	})

@@ -25,6 +25,7 @@ import (
 	"errors"
 
 	"talos.internal/controller"
+	"talos.internal/internal/boot"
 	"talos.internal/internal/container"
 	"talos.internal/internal/etcdop"
 	"talos.internal/internal/supervise"
@@ -67,15 +68,15 @@ type Deps struct {
 }
 
 // defaultCgroup is etcd's cgroup on a node.
-const defaultCgroup = "/podruntime/etcd"
+const defaultCgroup = "/" + boot.GroupEtcd
 
-// defaultPKI is where etcd's certificates are on a node.
-const defaultPKI = "/system/secrets/etcd"
+// DefaultPKI is where etcd's certificates are on a node.
+const DefaultPKI = "/system/secrets/etcd"
 
 // Controllers returns all controllers of the package.
 func Controllers(d Deps) []controller.Controller {
 	if d.PKI == "" {
-		d.PKI = defaultPKI
+		d.PKI = DefaultPKI
 	}
 	if d.Cgroup == "" {
 		d.Cgroup = defaultCgroup

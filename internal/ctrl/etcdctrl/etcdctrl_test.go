@@ -71,9 +71,9 @@ func TestCommandLines(t *testing.T) {
 		Name: "cp-1", AdvertisedAddresses: addrs("10.5.0.2", "fd00::2"), ListenPeerAddresses: addrs("::"), ListenClientAddresses: addrs("127.0.0.1", "10.5.0.2"),
 		ExtraArgs: map[string]arguments.Values{"election-timeout": arguments.Of("5000"), "feature-gates": arguments.Of("A=true"), "host-whitelist": arguments.Of("a", "b")},
 	}
-	got := strings.Join(args(s, DefaultData, defaultPKI, alone(s), false), "\n") + "\n\n" +
+	got := strings.Join(args(s, DefaultData, DefaultPKI, alone(s), false), "\n") + "\n\n" +
 		strings.Join(args(etcd.Spec{Name: "cp-2", AdvertisedAddresses: addrs("10.5.0.3"), ListenPeerAddresses: addrs("0.0.0.0"), ListenClientAddresses: addrs("0.0.0.0")},
-			DefaultData, defaultPKI, "cp-1=https://10.5.0.2:2380,cp-2=https://10.5.0.3:2380", true), "\n") + "\n\n" +
+			DefaultData, DefaultPKI, "cp-1=https://10.5.0.2:2380,cp-2=https://10.5.0.3:2380", true), "\n") + "\n\n" +
 		strings.Join(restoreArgs(s, "/snapshot", DefaultData+"/restore", true), "\n") + "\n"
 	const golden = "testdata/args.txt"
 	if *update {
