@@ -46,11 +46,12 @@ image: components ## build all images and their cache: _out/images; the node ima
 	$(GO) run $(VCS) ./cmd/imager export talos $(OUT)/talos.tar
 	$(GO) run $(VCS) ./cmd/imager table
 
-test: lint generated lab unit e2e ## all that CI runs: lint, generated code, a build of everything, unit tests with the race detector, whole nodes
+test: lint generated lab unit e2e ## all that CI runs: lint, generated code, unit tests with the race detector, whole nodes
 
 unit: ## tests of the product and of the tools
 	@build/need.sh gcc libc6-dev openssl runc
 	CGO_ENABLED=1 $(GO) test -race -timeout 15m $$($(GO) list ./... | grep -v /e2e)
+	$(GO) test -timeout 15m ./internal/discovery
 	$(GO) -C tools test -timeout 15m ./...
 	@for c in cni coredns flannel pause; do $(GO) test -C components/$$c -trimpath -timeout 15m ./... || exit 1; done
 

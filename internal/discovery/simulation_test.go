@@ -50,6 +50,7 @@ type sim struct {
 	failed   int
 	worst    time.Duration // the longest time to mark a dead machine
 	lives    int
+	slept    time.Duration
 }
 
 type simMachine struct {
@@ -81,8 +82,11 @@ func newSim(t *testing.T, machines, servers int, seed uint64, delay time.Duratio
 	return s
 }
 
-// sleep lets time pass, and checks all the while.
+// sleep lets time pass, and checks all the while. It skips a story that takes longer than simulated.
 func (s *sim) sleep(d time.Duration) {
+	if s.slept += d; s.slept > simulated {
+		s.t.Skipf("more than %v: in the tests without the race detector", simulated)
+	}
 	for end := time.Now().Add(d); time.Now().Before(end); {
 		time.Sleep(min(250*time.Millisecond, time.Until(end)))
 		s.check()
