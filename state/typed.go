@@ -100,6 +100,39 @@ func List[S resource.Spec](ctx context.Context, st Reader, opts ...Option) ([]*r
 	return typed, nil
 }
 
+// Find returns the spec of the resource of type S that is called id, and whether it is there to stay: one that is being torn down
+// counts as gone. Without it the spec is the zero one. Options: [In].
+func Find[S resource.Spec](ctx context.Context, st Reader, id string, opts ...Option) (spec S, there bool, err error) {
+	r, err := Get[S](ctx, st, id, opts...)
+	switch {
+	case errors.Is(err, NotFound):
+		return spec, false, nil
+	case err != nil:
+		return spec, false, err
+	case r.Metadata().Phase() == resource.TearingDown:
+		return spec, false, nil
+	}
+	return r.Spec(), true, nil
+}
+
+// Lookup is [Find] for whoever keeps the answer: nil is a resource that is not there to stay.
+func Lookup[S resource.Spec](ctx context.Context, st Reader, id string, opts ...Option) (*S, error) {
+	spec, there, err := Find[S](ctx, st, id, opts...)
+	if err != nil || !there {
+		return nil, err
+	}
+	return &spec, nil
+}
+
+// Put makes the spec of the resource of type S that is called id what spec is; it is [Modify] for whoever makes all of it.
+func Put[S resource.Spec](ctx context.Context, st ReadWriter, id string, spec S, opts ...Option) error {
+	_, err := Modify(ctx, st, id, func(_ *resource.Metadata, have *S) error {
+		*have = spec
+		return nil
+	}, opts...)
+	return err
+}
+
 // Create creates the resource of type S that is called id. Options: [In], [As].
 func Create[S resource.Spec](ctx context.Context, st Writer, id string, spec S, opts ...Option) (*resource.Typed[S], error) {
 	o, kind := gather[S](opts)

@@ -100,6 +100,30 @@ var typedRules = []rule{
 		_, err = state.Modify(s.ctx, s, "a", func(*resource.Metadata, *WidgetSpec) error { return nil }, state.As("me"))
 		s.wantErr("Modify of what is torn down", err, state.Conflict, state.PhaseConflict)
 	}},
+	{name: "what is put is found until it is torn down", test: func(s *session) {
+		found := func(want bool, text string) {
+			s.Helper()
+			spec, there, err := state.Find[WidgetSpec](s.ctx, s, "a")
+			if err != nil || there != want || spec.Text != text {
+				s.Errorf("Find = %+v, %v, %v; want %q, %v", spec, there, err, text, want)
+			}
+			if p, err := state.Lookup[WidgetSpec](s.ctx, s, "a"); err != nil || (p != nil) != want || p != nil && p.Text != text {
+				s.Errorf("Lookup = %+v, %v; want %q, %v", p, err, text, want)
+			}
+		}
+		found(false, "")
+		for _, text := range []string{"x", "y"} {
+			if err := state.Put(s.ctx, s, "a", WidgetSpec{Text: text}); err != nil {
+				s.Fatalf("Put = %v", err)
+			}
+			found(true, text)
+		}
+		if _, err := s.Teardown(s.ctx, widgets.Ref("a"), state.TeardownOptions{}); err != nil {
+			s.Fatal(err)
+		}
+		found(false, "")
+		s.wantErr("Put of what is torn down", state.Put(s.ctx, s, "a", WidgetSpec{}), state.Conflict, state.PhaseConflict)
+	}},
 	{name: "modify ends with the error of its function, whatever it is", test: func(s *session) {
 		s.create(widget("a", ""), "")
 		for _, want := range []error{errors.New("mine"), state.NotFound, state.VersionConflict} {

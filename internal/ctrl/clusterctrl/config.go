@@ -15,6 +15,7 @@ import (
 	"talos.internal/internal/effective"
 	"talos.internal/resource/cluster"
 	"talos.internal/resource/machineconfig"
+	"talos.internal/state"
 )
 
 // InfoController says which cluster the machine belongs to.
@@ -44,7 +45,7 @@ func (InfoController) Run(ctx context.Context, rt controller.Runtime, _ *slog.Lo
 		}
 		rt.TrackOutputs()
 		if cfg != nil && cfg.Root() != nil {
-			if err := put(ctx, rt, cluster.InfoID, info(cfg.Set)); err != nil {
+			if err := state.Put(ctx, rt, cluster.InfoID, info(cfg.Set)); err != nil {
 				return err
 			}
 		}
@@ -90,7 +91,7 @@ func (ConfigController) Run(ctx context.Context, rt controller.Runtime, _ *slog.
 		}
 		rt.TrackOutputs()
 		if cfg != nil && cfg.Root() != nil {
-			if err := put(ctx, rt, cluster.DiscoveryConfigID, discoveryConfig(cfg)); err != nil {
+			if err := state.Put(ctx, rt, cluster.DiscoveryConfigID, discoveryConfig(cfg)); err != nil {
 				return err
 			}
 		}

@@ -8,15 +8,11 @@
 package clusterctrl
 
 import (
-	"context"
 	"crypto/rand"
-	"errors"
 	"io"
 
 	"talos.internal/controller"
-	"talos.internal/resource"
 	"talos.internal/resource/runtime"
-	"talos.internal/state"
 )
 
 // Deps is what the controllers need from outside of the state.
@@ -44,25 +40,4 @@ func Controllers(deps Deps) []controller.Controller {
 		MemberController{},
 		EndpointController{},
 	}
-}
-
-// put makes the resource called id what spec is.
-func put[S resource.Spec](ctx context.Context, rt controller.Runtime, id string, spec S) error {
-	_, err := state.Modify(ctx, rt, id, func(_ *resource.Metadata, out *S) error {
-		*out = spec
-		return nil
-	})
-	return err
-}
-
-// find returns the spec of the resource called id, nil if there is none.
-func find[S resource.Spec](ctx context.Context, rt controller.Runtime, id string) (*S, error) {
-	r, err := state.Get[S](ctx, rt, id)
-	if errors.Is(err, state.NotFound) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	return new(r.Spec()), nil
 }

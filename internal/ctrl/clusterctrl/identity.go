@@ -70,7 +70,7 @@ func (c NodeIdentityController) Run(ctx context.Context, rt controller.Runtime, 
 	if err != nil {
 		return fmt.Errorf("node identity: %w", err)
 	}
-	if err := put(ctx, rt, cluster.IdentityID, cluster.Identity{NodeID: id}); err != nil {
+	if err := state.Put(ctx, rt, cluster.IdentityID, cluster.Identity{NodeID: id}); err != nil {
 		return err
 	}
 	_, err = state.Modify(ctx, rt, machineIDFile, func(_ *resource.Metadata, f *files.EtcFileSpec) error {

@@ -13,6 +13,7 @@ import (
 	"talos.internal/resource/kubespan"
 	"talos.internal/resource/machineconfig"
 	"talos.internal/resource/network"
+	"talos.internal/state"
 )
 
 // kubeSpanPort is where KubeSpan listens (contract.md, section 6.7).
@@ -56,7 +57,7 @@ func (c LocalAffiliateController) Run(ctx context.Context, rt controller.Runtime
 		}
 		rt.TrackOutputs()
 		if out, ok := localAffiliate(f, c.OperatingSystem); ok {
-			if err := put(ctx, rt, out.NodeID, out); err != nil {
+			if err := state.Put(ctx, rt, out.NodeID, out); err != nil {
 				return err
 			}
 		}
@@ -79,39 +80,39 @@ type local struct {
 }
 
 func gather(ctx context.Context, rt controller.Runtime) (f local, err error) {
-	if f.config, err = find[cluster.DiscoveryConfig](ctx, rt, cluster.DiscoveryConfigID); err != nil {
+	if f.config, err = state.Lookup[cluster.DiscoveryConfig](ctx, rt, cluster.DiscoveryConfigID); err != nil {
 		return f, err
 	}
-	if f.identity, err = find[cluster.Identity](ctx, rt, cluster.IdentityID); err != nil {
+	if f.identity, err = state.Lookup[cluster.Identity](ctx, rt, cluster.IdentityID); err != nil {
 		return f, err
 	}
-	if f.machine, err = find[machineconfig.Type](ctx, rt, machineconfig.TypeID); err != nil {
+	if f.machine, err = state.Lookup[machineconfig.Type](ctx, rt, machineconfig.TypeID); err != nil {
 		return f, err
 	}
-	if f.hostname, err = find[network.HostnameStatus](ctx, rt, network.HostnameStatusID); err != nil {
+	if f.hostname, err = state.Lookup[network.HostnameStatus](ctx, rt, network.HostnameStatusID); err != nil {
 		return f, err
 	}
-	if f.addresses, err = find[network.NodeAddress](ctx, rt, network.Filtered(network.NodeAddressRouted, network.FilterNoK8s)); err != nil {
+	if f.addresses, err = state.Lookup[network.NodeAddress](ctx, rt, network.Filtered(network.NodeAddressRouted, network.FilterNoK8s)); err != nil {
 		return f, err
 	}
 	if f.addresses == nil { // nothing of Kubernetes to leave out
-		if f.addresses, err = find[network.NodeAddress](ctx, rt, network.NodeAddressRouted); err != nil {
+		if f.addresses, err = state.Lookup[network.NodeAddress](ctx, rt, network.NodeAddressRouted); err != nil {
 			return f, err
 		}
 	}
-	if f.kubernetes, err = find[network.NodeAddress](ctx, rt, network.Filtered(network.NodeAddressCurrent, network.FilterOnlyK8s)); err != nil {
+	if f.kubernetes, err = state.Lookup[network.NodeAddress](ctx, rt, network.Filtered(network.NodeAddressCurrent, network.FilterOnlyK8s)); err != nil {
 		return f, err
 	}
-	if f.nodename, err = find[kube.Nodename](ctx, rt, kube.NodenameID); err != nil {
+	if f.nodename, err = state.Lookup[kube.Nodename](ctx, rt, kube.NodenameID); err != nil {
 		return f, err
 	}
-	if f.apiServer, err = find[kube.APIServerConfig](ctx, rt, kube.APIServerConfigID); err != nil {
+	if f.apiServer, err = state.Lookup[kube.APIServerConfig](ctx, rt, kube.APIServerConfigID); err != nil {
 		return f, err
 	}
-	if f.mesh, err = find[kubespan.Config](ctx, rt, kubespan.ConfigID); err != nil {
+	if f.mesh, err = state.Lookup[kubespan.Config](ctx, rt, kubespan.ConfigID); err != nil {
 		return f, err
 	}
-	f.meshSelf, err = find[kubespan.Identity](ctx, rt, kubespan.IdentityID)
+	f.meshSelf, err = state.Lookup[kubespan.Identity](ctx, rt, kubespan.IdentityID)
 	return f, err
 }
 

@@ -36,7 +36,7 @@ func (AffiliateMergeController) Outputs() []controller.Output {
 // Run implements [controller.Controller].
 func (AffiliateMergeController) Run(ctx context.Context, rt controller.Runtime, _ *slog.Logger) error {
 	return controller.Loop(ctx, rt, func(ctx context.Context) error {
-		identity, err := find[cluster.Identity](ctx, rt, cluster.IdentityID)
+		identity, err := state.Lookup[cluster.Identity](ctx, rt, cluster.IdentityID)
 		if err != nil || identity == nil {
 			return err // it would not know itself among the others
 		}
@@ -50,7 +50,7 @@ func (AffiliateMergeController) Run(ctx context.Context, rt controller.Runtime, 
 		}
 		rt.TrackOutputs()
 		for _, a := range mergeAffiliates(raw, identity.NodeID) {
-			if err := put(ctx, rt, a.NodeID, a); err != nil {
+			if err := state.Put(ctx, rt, a.NodeID, a); err != nil {
 				return err
 			}
 		}
@@ -132,7 +132,7 @@ func (MemberController) Outputs() []controller.Output {
 func (MemberController) Run(ctx context.Context, rt controller.Runtime, log *slog.Logger) error {
 	warned := map[string]bool{}
 	return controller.Loop(ctx, rt, func(ctx context.Context) error {
-		identity, err := find[cluster.Identity](ctx, rt, cluster.IdentityID)
+		identity, err := state.Lookup[cluster.Identity](ctx, rt, cluster.IdentityID)
 		if err != nil {
 			return err
 		}
@@ -151,7 +151,7 @@ func (MemberController) Run(ctx context.Context, rt controller.Runtime, log *slo
 		members, twice := membersOf(affiliates, self)
 		rt.TrackOutputs()
 		for name, m := range members {
-			if err := put(ctx, rt, name, m); err != nil {
+			if err := state.Put(ctx, rt, name, m); err != nil {
 				return err
 			}
 		}
@@ -239,6 +239,6 @@ func (EndpointController) Run(ctx context.Context, rt controller.Runtime, _ *slo
 			return nil
 		}
 		slices.SortFunc(addresses, netip.Addr.Compare)
-		return put(ctx, rt, kube.EndpointDiscovery, kube.Endpoint{Addresses: addresses})
+		return state.Put(ctx, rt, kube.EndpointDiscovery, kube.Endpoint{Addresses: addresses})
 	})
 }

@@ -19,6 +19,7 @@ import (
 	"talos.internal/internal/effective"
 	"talos.internal/resource"
 	"talos.internal/resource/cri"
+	"talos.internal/state"
 )
 
 // derived is a controller whose resources follow from the machine config alone.
@@ -56,7 +57,7 @@ func (d derived[S]) Run(ctx context.Context, rt controller.Runtime, _ *slog.Logg
 		}
 		rt.TrackOutputs()
 		for id, spec := range want {
-			if err := put(ctx, rt, id, spec); err != nil {
+			if err := state.Put(ctx, rt, id, spec); err != nil {
 				return err
 			}
 		}

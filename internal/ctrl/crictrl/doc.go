@@ -23,7 +23,6 @@ package crictrl
 
 import (
 	"context"
-	"errors"
 
 	"talos.internal/controller"
 	"talos.internal/internal/container"
@@ -107,20 +106,6 @@ func Controllers(d Deps) []controller.Controller {
 	}
 }
 
-// find returns the spec of a resource, and whether it is there and will stay.
-func find[S resource.Spec](ctx context.Context, st state.Reader, id string) (spec S, there bool, err error) {
-	r, err := state.Get[S](ctx, st, id)
-	switch {
-	case errors.Is(err, state.NotFound):
-		return spec, false, nil
-	case err != nil:
-		return spec, false, err
-	case r.Metadata().Phase() == resource.TearingDown:
-		return spec, false, nil
-	}
-	return r.Spec(), true, nil
-}
-
 // all returns the specs of a kind by id, but for those that go.
 func all[S resource.Spec](ctx context.Context, st state.Reader) (map[string]S, error) {
 	list, err := state.List[S](ctx, st)
@@ -134,15 +119,6 @@ func all[S resource.Spec](ctx context.Context, st state.Reader) (map[string]S, e
 		}
 	}
 	return out, nil
-}
-
-// put makes the controller's resource what spec is.
-func put[S resource.Spec](ctx context.Context, rt controller.Runtime, id string, spec S) error {
-	_, err := state.Modify(ctx, rt, id, func(_ *resource.Metadata, have *S) error {
-		*have = spec
-		return nil
-	})
-	return err
 }
 
 // configInput is the input of a controller that reads the machine config.

@@ -22,6 +22,7 @@ import (
 	"talos.internal/resource"
 	"talos.internal/resource/cri"
 	"talos.internal/resource/service"
+	"talos.internal/state"
 )
 
 // ImageCacheConfigController finds the image cache and has it served, unless the machine config does not want that.
@@ -92,7 +93,7 @@ func (c *ImageCacheConfigController) Run(ctx context.Context, rt controller.Runt
 			}
 			roots = found
 			out.Roots, out.Status = found, cri.CachePreparing
-			s, _, err := find[service.Service](ctx, rt, RegistrydID)
+			s, _, err := state.Find[service.Service](ctx, rt, RegistrydID)
 			if err != nil {
 				return err
 			}
@@ -108,7 +109,7 @@ func (c *ImageCacheConfigController) Run(ctx context.Context, rt controller.Runt
 				}
 			}
 		}
-		if err := put(ctx, rt, cri.ImageCacheConfigID, out); err != nil {
+		if err := state.Put(ctx, rt, cri.ImageCacheConfigID, out); err != nil {
 			return err
 		}
 		rt.ResetBackoff()

@@ -53,11 +53,11 @@ func (RegistriesConfigController) Run(ctx context.Context, rt controller.Runtime
 			rt.TrackOutputs()
 			return rt.CleanupOutputs(ctx, resource.KindOf[cri.RegistryConfig]())
 		}
-		cache, _, err := find[cri.ImageCacheConfig](ctx, rt, cri.ImageCacheConfigID)
+		cache, _, err := state.Find[cri.ImageCacheConfig](ctx, rt, cri.ImageCacheConfigID)
 		if err != nil {
 			return err
 		}
-		return put(ctx, rt, cri.RegistryConfigID, registriesOf(c.Set, cache.Status == cri.CacheReady))
+		return state.Put(ctx, rt, cri.RegistryConfigID, registriesOf(c.Set, cache.Status == cri.CacheReady))
 	})
 }
 
@@ -123,7 +123,7 @@ const (
 // Credentials returns what container.Client needs for pulls of its own: the credentials that the machine config has at the time.
 func Credentials(st state.Reader) container.Credentials {
 	return func(host string) (string, string, error) {
-		c, _, err := find[cri.RegistryConfig](context.Background(), st, cri.RegistryConfigID)
+		c, _, err := state.Find[cri.RegistryConfig](context.Background(), st, cri.RegistryConfigID)
 		if err != nil {
 			return "", "", err
 		}

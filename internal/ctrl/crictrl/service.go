@@ -16,6 +16,7 @@ import (
 	"talos.internal/internal/supervise"
 	"talos.internal/internal/supervise/child"
 	"talos.internal/resource/cri"
+	"talos.internal/state"
 )
 
 // Snapshotter returns the snapshotter for containerd's data below root, which is made: overlayfs, or native and why where a mount of
@@ -62,11 +63,11 @@ func (c *ServiceController) Run(ctx context.Context, rt controller.Runtime, log 
 }
 
 func (c *ServiceController) reconcile(ctx context.Context, rt controller.Runtime, log *slog.Logger) error {
-	registries, ok, err := find[cri.RegistryConfig](ctx, rt, cri.RegistryConfigID)
+	registries, ok, err := state.Find[cri.RegistryConfig](ctx, rt, cri.RegistryConfigID)
 	if err != nil || !ok {
 		return err // there is no machine config
 	}
-	cache, ok, err := find[cri.ImageCacheConfig](ctx, rt, cri.ImageCacheConfigID)
+	cache, ok, err := state.Find[cri.ImageCacheConfig](ctx, rt, cri.ImageCacheConfigID)
 	if err != nil || !ok {
 		return err
 	}

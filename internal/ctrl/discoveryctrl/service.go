@@ -157,11 +157,11 @@ func (s *service) start(ctx context.Context, w who) error {
 }
 
 func (s *service) reconcile(ctx context.Context) error {
-	config, err := find[cluster.DiscoveryConfig](ctx, s.rt, cluster.DiscoveryConfigID)
+	config, err := state.Lookup[cluster.DiscoveryConfig](ctx, s.rt, cluster.DiscoveryConfigID)
 	if err != nil {
 		return err
 	}
-	identity, err := find[cluster.Identity](ctx, s.rt, cluster.IdentityID)
+	identity, err := state.Lookup[cluster.Identity](ctx, s.rt, cluster.IdentityID)
 	if err != nil {
 		return err
 	}
@@ -183,7 +183,7 @@ func (s *service) reconcile(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	self, err := find[cluster.Affiliate](ctx, s.rt, w.nodeID)
+	self, err := state.Lookup[cluster.Affiliate](ctx, s.rt, w.nodeID)
 	if err != nil {
 		return err
 	}
@@ -234,7 +234,7 @@ func (s *service) servers(ctx context.Context, config cluster.DiscoveryConfig) (
 	for _, e := range known {
 		endpoints[e.Metadata().ID()] = e.Spec()
 	}
-	root, err := find[secrets.OSRoot](ctx, s.rt, secrets.OSRootID)
+	root, err := state.Lookup[secrets.OSRoot](ctx, s.rt, secrets.OSRootID)
 	return serversOf(config, members, endpoints), root, err
 }
 
@@ -351,16 +351,4 @@ func (s *service) logServers(servers []discovery.ServerStatus) {
 			s.log.Warn("a discovery server does not answer any more", "address", v.Address, "error", v.LastError)
 		}
 	}
-}
-
-// find returns the spec of the resource called id, nil if there is none.
-func find[S resource.Spec](ctx context.Context, rt controller.Runtime, id string) (*S, error) {
-	r, err := state.Get[S](ctx, rt, id)
-	if errors.Is(err, state.NotFound) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	return new(r.Spec()), nil
 }

@@ -16,6 +16,7 @@ import (
 	"talos.internal/resource/etcd"
 	"talos.internal/resource/machineconfig"
 	"talos.internal/resource/network"
+	"talos.internal/state"
 )
 
 // ConfigController takes what the machine config says about etcd.
@@ -54,9 +55,9 @@ func (ConfigController) Run(ctx context.Context, rt controller.Runtime, _ *slog.
 		}
 		root, _, ok := rootdoc.Find(c.Set)
 		if !ok || root.Cluster == nil || root.Cluster.Etcd == nil {
-			return put(ctx, rt, etcd.ConfigID, configOf(&rootdoc.Etcd{}))
+			return state.Put(ctx, rt, etcd.ConfigID, configOf(&rootdoc.Etcd{}))
 		}
-		return put(ctx, rt, etcd.ConfigID, configOf(root.Cluster.Etcd))
+		return state.Put(ctx, rt, etcd.ConfigID, configOf(root.Cluster.Etcd))
 	})
 }
 
@@ -121,18 +122,18 @@ func (SpecController) Outputs() []controller.Output {
 func (SpecController) Run(ctx context.Context, rt controller.Runtime, log *slog.Logger) error {
 	complained := false
 	return controller.Loop(ctx, rt, func(ctx context.Context) error {
-		c, ok, err := find[etcd.Config](ctx, rt, etcd.ConfigID)
+		c, ok, err := state.Find[etcd.Config](ctx, rt, etcd.ConfigID)
 		if err != nil {
 			return err
 		}
 		if !ok {
 			return remove[etcd.Spec](ctx, rt)
 		}
-		host, named, err := find[network.HostnameStatus](ctx, rt, network.HostnameStatusID)
+		host, named, err := state.Find[network.HostnameStatus](ctx, rt, network.HostnameStatusID)
 		if err != nil {
 			return err
 		}
-		have, addressed, err := find[network.NodeAddress](ctx, rt, etcdAddresses)
+		have, addressed, err := state.Find[network.NodeAddress](ctx, rt, etcdAddresses)
 		if err != nil {
 			return err
 		}
@@ -152,7 +153,7 @@ func (SpecController) Run(ctx context.Context, rt controller.Runtime, log *slog.
 			return nil
 		}
 		complained = false
-		return put(ctx, rt, etcd.SpecID, spec)
+		return state.Put(ctx, rt, etcd.SpecID, spec)
 	})
 }
 

@@ -22,7 +22,6 @@ package etcdctrl
 
 import (
 	"context"
-	"errors"
 
 	"talos.internal/controller"
 	"talos.internal/internal/boot"
@@ -89,29 +88,6 @@ func Controllers(d Deps) []controller.Controller {
 	}
 }
 
-// find returns the spec of a resource, and whether it is there and will stay.
-func find[S resource.Spec](ctx context.Context, st state.Reader, id string, opts ...state.Option) (spec S, there bool, err error) {
-	r, err := state.Get[S](ctx, st, id, opts...)
-	switch {
-	case errors.Is(err, state.NotFound):
-		return spec, false, nil
-	case err != nil:
-		return spec, false, err
-	case r.Metadata().Phase() == resource.TearingDown:
-		return spec, false, nil
-	}
-	return r.Spec(), true, nil
-}
-
-// put makes the controller's resource what spec is.
-func put[S resource.Spec](ctx context.Context, rt controller.Runtime, id string, spec S) error {
-	_, err := state.Modify(ctx, rt, id, func(_ *resource.Metadata, have *S) error {
-		*have = spec
-		return nil
-	})
-	return err
-}
-
 // remove takes away what the controller has of a kind.
 func remove[S resource.Spec](ctx context.Context, rt controller.Runtime) error {
 	rt.TrackOutputs()
@@ -120,6 +96,6 @@ func remove[S resource.Spec](ctx context.Context, rt controller.Runtime) error {
 
 // isControlPlane reports whether the machine's config says that it has a control plane.
 func isControlPlane(ctx context.Context, st state.Reader) (bool, error) {
-	t, _, err := find[machineconfig.Type](ctx, st, machineconfig.TypeID)
+	t, _, err := state.Find[machineconfig.Type](ctx, st, machineconfig.TypeID)
 	return t.Type == machineconfig.TypeControlPlane || t.Type == machineconfig.TypeInit, err
 }

@@ -70,7 +70,7 @@ func (d *Door) Bootstrap(ctx context.Context, st state.Reader, o Order) error {
 	if !controlPlane {
 		return fmt.Errorf("bootstrap: %w", ErrNotControlPlane)
 	}
-	clk, _, err := find[clock.TimeStatus](ctx, st, clock.TimeStatusID)
+	clk, _, err := state.Find[clock.TimeStatus](ctx, st, clock.TimeStatusID)
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"talos.internal/internal/etcdop"
 	"talos.internal/resource/etcd"
 	"talos.internal/resource/service"
+	"talos.internal/state"
 )
 
 // serviceInput is the input of healthy.
@@ -19,7 +20,7 @@ func serviceInput() controller.Input { return controller.Weak[service.Service]()
 
 // healthy reports whether etcd's service says so.
 func healthy(ctx context.Context, rt controller.Runtime) (running, healthy bool, err error) {
-	s, ok, err := find[service.Service](ctx, rt, ServiceID)
+	s, ok, err := state.Find[service.Service](ctx, rt, ServiceID)
 	return ok && s.Running, ok && s.Running && s.Healthy, err
 }
 
@@ -83,7 +84,7 @@ func (c MemberController) Run(ctx context.Context, rt controller.Runtime, _ *slo
 		if err != nil {
 			return false, err
 		}
-		return true, put(ctx, rt, etcd.MemberID, etcd.Member{ID: fmt.Sprintf("%016x", s.MemberID)})
+		return true, state.Put(ctx, rt, etcd.MemberID, etcd.Member{ID: fmt.Sprintf("%016x", s.MemberID)})
 	})
 }
 
@@ -108,7 +109,7 @@ func (AdvertisedPeerController) Outputs() []controller.Output { return nil }
 // Run implements [controller.Controller].
 func (c AdvertisedPeerController) Run(ctx context.Context, rt controller.Runtime, log *slog.Logger) error {
 	return again(ctx, rt, 10*time.Second, func(ctx context.Context) (bool, error) {
-		spec, wanted, err := find[etcd.Spec](ctx, rt, etcd.SpecID)
+		spec, wanted, err := state.Find[etcd.Spec](ctx, rt, etcd.SpecID)
 		if err != nil {
 			return false, err
 		}

@@ -44,7 +44,7 @@ func (*PKIController) Outputs() []controller.Output {
 // Run implements [controller.Controller].
 func (c *PKIController) Run(ctx context.Context, rt controller.Runtime, log *slog.Logger) error {
 	return controller.Loop(ctx, rt, func(ctx context.Context) error {
-		root, ok, err := find[secrets.EtcdRoot](ctx, rt, secrets.EtcdRootID)
+		root, ok, err := state.Find[secrets.EtcdRoot](ctx, rt, secrets.EtcdRootID)
 		if err != nil {
 			return err
 		}
@@ -65,7 +65,7 @@ func (c *PKIController) Run(ctx context.Context, rt controller.Runtime, log *slo
 		if changed {
 			log.Info("etcd's certificates are written", "dir", c.Dir)
 		}
-		return put(ctx, rt, etcd.PKIStatusID, etcd.PKIStatus{Ready: true, Version: certs.Metadata().Version().String()})
+		return state.Put(ctx, rt, etcd.PKIStatusID, etcd.PKIStatus{Ready: true, Version: certs.Metadata().Version().String()})
 	})
 }
 

@@ -53,7 +53,7 @@ func endpointsOf(ctx context.Context, st state.Reader) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	own, _, err := find[network.NodeAddress](ctx, st, network.NodeAddressCurrent)
+	own, _, err := state.Find[network.NodeAddress](ctx, st, network.NodeAddressCurrent)
 	if err != nil {
 		return nil, err
 	}
@@ -93,11 +93,11 @@ func (c *ServiceController) Run(ctx context.Context, rt controller.Runtime, log 
 }
 
 func (c *ServiceController) reconcile(ctx context.Context, rt controller.Runtime, log *slog.Logger) error {
-	spec, wanted, err := find[etcd.Spec](ctx, rt, etcd.SpecID)
+	spec, wanted, err := state.Find[etcd.Spec](ctx, rt, etcd.SpecID)
 	if err != nil {
 		return err
 	}
-	_, ready, err := find[etcd.PKIStatus](ctx, rt, etcd.PKIStatusID)
+	_, ready, err := state.Find[etcd.PKIStatus](ctx, rt, etcd.PKIStatusID)
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"talos.internal/controller"
 	"talos.internal/internal/sys/proc"
 	"talos.internal/resource/hardware"
+	"talos.internal/state"
 )
 
 // CPUInfoController shows the cores of the CPUs.
@@ -33,7 +34,7 @@ func (c CPUInfoController) Run(ctx context.Context, rt controller.Runtime, _ *sl
 		return err
 	}
 	for i, core := range coresOf(cpus) {
-		if err := put(ctx, rt, strconv.Itoa(i), core); err != nil {
+		if err := state.Put(ctx, rt, strconv.Itoa(i), core); err != nil {
 			return err
 		}
 	}

@@ -5,12 +5,8 @@
 package hardwarectrl
 
 import (
-	"context"
-
 	"talos.internal/controller"
 	"talos.internal/internal/sys/proc"
-	"talos.internal/resource"
-	"talos.internal/state"
 )
 
 // Deps is what the controllers need from outside of the state.
@@ -26,13 +22,4 @@ func Controllers(deps Deps) []controller.Controller {
 		SystemInfoController(deps),
 		StatsController(deps),
 	}
-}
-
-// put makes the resource called id what spec is.
-func put[S resource.Spec](ctx context.Context, rt controller.Runtime, id string, spec S) error {
-	_, err := state.Modify(ctx, rt, id, func(_ *resource.Metadata, out *S) error {
-		*out = spec
-		return nil
-	})
-	return err
 }

@@ -8,6 +8,7 @@ import (
 	"talos.internal/controller"
 	"talos.internal/internal/sys/proc"
 	"talos.internal/resource/perf"
+	"talos.internal/state"
 )
 
 // statsEvery is how old the counters may be. Who wants them as they are now asks the API for them; these are for watching, and each
@@ -41,10 +42,10 @@ func (c StatsController) Run(ctx context.Context, rt controller.Runtime, _ *slog
 		if err != nil {
 			return err
 		}
-		if err := put(ctx, rt, perf.CPUID, cpuOf(stat)); err != nil {
+		if err := state.Put(ctx, rt, perf.CPUID, cpuOf(stat)); err != nil {
 			return err
 		}
-		if err := put(ctx, rt, perf.MemoryID, memoryOf(memory)); err != nil {
+		if err := state.Put(ctx, rt, perf.MemoryID, memoryOf(memory)); err != nil {
 			return err
 		}
 		rt.ResetBackoff()

@@ -55,12 +55,12 @@ func (c SystemInfoController) Run(ctx context.Context, rt controller.Runtime, _ 
 		}
 		rt.TrackOutputs()
 		if info := systemInformation(dmi, override); info != (hardware.SystemInformation{}) {
-			if err := put(ctx, rt, hardware.SystemInformationID, info); err != nil {
+			if err := state.Put(ctx, rt, hardware.SystemInformationID, info); err != nil {
 				return err
 			}
 		}
 		for _, p := range processorsOf(cpus, freqs) {
-			if err := put(ctx, rt, p.Socket, p); err != nil {
+			if err := state.Put(ctx, rt, p.Socket, p); err != nil {
 				return err
 			}
 		}

@@ -20,33 +20,10 @@ import (
 	"talos.internal/internal/atomicfile"
 	"talos.internal/internal/effective"
 	"talos.internal/internal/sys/rtnl"
-	"talos.internal/resource"
 	"talos.internal/resource/machineconfig"
 	"talos.internal/resource/network"
 	"talos.internal/state"
 )
-
-func put[S resource.Spec](ctx context.Context, rt controller.Runtime, id string, spec S, opts ...state.Option) error {
-	_, err := state.Modify(ctx, rt, id, func(_ *resource.Metadata, have *S) error {
-		*have = spec
-		return nil
-	}, opts...)
-	return err
-}
-
-// find returns the spec of a resource, the zero one if it is not there.
-func find[S resource.Spec](ctx context.Context, st state.Reader, id string) (spec S, there bool, err error) {
-	r, err := state.Get[S](ctx, st, id)
-	switch {
-	case errors.Is(err, state.NotFound):
-		return spec, false, nil
-	case err != nil:
-		return spec, false, err
-	case r.Metadata().Phase() == resource.TearingDown:
-		return spec, false, nil
-	}
-	return r.Spec(), true, nil
-}
 
 // ConfigController says how the resolver runs, and has the addresses be there at which pods ask it.
 type ConfigController struct{ Kernel Kernel }
@@ -92,7 +69,7 @@ func (c *ConfigController) Run(ctx context.Context, rt controller.Runtime, _ *sl
 				return err
 			}
 		}
-		if err := put(ctx, rt, network.HostDNSConfigID, spec); err != nil {
+		if err := state.Put(ctx, rt, network.HostDNSConfigID, spec); err != nil {
 			return err
 		}
 		return rt.CleanupOutputs(ctx)
@@ -137,7 +114,7 @@ func (c *ConfigController) address(ctx context.Context, rt controller.Runtime, p
 			family = network.FamilyInet6
 		}
 		id := network.LayeredID(network.LayerMachineConfiguration, loopback+"/"+p.String())
-		return put(ctx, rt, id, network.AddressSpec{
+		return state.Put(ctx, rt, id, network.AddressSpec{
 			Address: p, LinkName: loopback, Family: family, Scope: network.ScopeHost, Flags: network.AddressPermanent,
 			Layer: network.LayerMachineConfiguration,
 		}, state.In(network.ConfigNamespace))
@@ -172,11 +149,11 @@ func (*PodResolvConfController) Outputs() []controller.Output { return nil }
 // Run implements [controller.Controller].
 func (c *PodResolvConfController) Run(ctx context.Context, rt controller.Runtime, _ *slog.Logger) error {
 	return controller.Loop(ctx, rt, func(ctx context.Context) error {
-		config, _, err := find[network.HostDNSConfig](ctx, rt, network.HostDNSConfigID)
+		config, _, err := state.Find[network.HostDNSConfig](ctx, rt, network.HostDNSConfigID)
 		if err != nil {
 			return err
 		}
-		servers, ok, err := find[network.ResolverStatus](ctx, rt, network.ResolverStatusID)
+		servers, ok, err := state.Find[network.ResolverStatus](ctx, rt, network.ResolverStatusID)
 		if err != nil || !ok {
 			return err
 		}

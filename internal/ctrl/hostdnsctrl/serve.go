@@ -46,17 +46,17 @@ func (*UpstreamController) Outputs() []controller.Output {
 func (c *UpstreamController) Run(ctx context.Context, rt controller.Runtime, _ *slog.Logger) error {
 	defer c.engine.rest()
 	return controller.Loop(ctx, rt, func(ctx context.Context) error {
-		config, _, err := find[network.HostDNSConfig](ctx, rt, network.HostDNSConfigID)
+		config, _, err := state.Find[network.HostDNSConfig](ctx, rt, network.HostDNSConfigID)
 		if err != nil {
 			return err
 		}
-		status, _, err := find[network.ResolverStatus](ctx, rt, network.ResolverStatusID)
+		status, _, err := state.Find[network.ResolverStatus](ctx, rt, network.ResolverStatusID)
 		if err != nil {
 			return err
 		}
 		rt.TrackOutputs()
 		for _, u := range c.engine.use(serversOf(config, status), rt.Wake) {
-			if err := put(ctx, rt, u.id(), network.DNSUpstream{Healthy: u.is() == healthy, Addr: u.address()}); err != nil {
+			if err := state.Put(ctx, rt, u.id(), network.DNSUpstream{Healthy: u.is() == healthy, Addr: u.address()}); err != nil {
 				return err
 			}
 		}
@@ -112,7 +112,7 @@ func (c *CacheController) Run(ctx context.Context, rt controller.Runtime, log *s
 		}
 	}()
 	return controller.Loop(ctx, rt, func(ctx context.Context) error {
-		config, _, err := find[network.HostDNSConfig](ctx, rt, network.HostDNSConfigID)
+		config, _, err := state.Find[network.HostDNSConfig](ctx, rt, network.HostDNSConfigID)
 		if err != nil {
 			return err
 		}
@@ -147,7 +147,7 @@ func (c *CacheController) Run(ctx context.Context, rt controller.Runtime, log *s
 				delete(running, id)
 				continue
 			}
-			if err := put(ctx, rt, id, network.DNSResolveCache{Status: "running"}); err != nil {
+			if err := state.Put(ctx, rt, id, network.DNSResolveCache{Status: "running"}); err != nil {
 				return err
 			}
 		}

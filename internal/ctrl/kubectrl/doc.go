@@ -95,15 +95,6 @@ func Controllers(d Deps) []controller.Controller {
 	}
 }
 
-// find returns the spec of a resource, and whether it is there and will stay.
-func find[S resource.Spec](ctx context.Context, st state.Reader, id string, opts ...state.Option) (spec S, there bool, err error) {
-	r, ok, err := get[S](ctx, st, id, opts...)
-	if err != nil || !ok {
-		return spec, false, err
-	}
-	return r.Spec(), true, nil
-}
-
 // get is find with the metadata.
 func get[S resource.Spec](ctx context.Context, st state.Reader, id string, opts ...state.Option) (*resource.Typed[S], bool, error) {
 	r, err := state.Get[S](ctx, st, id, opts...)
@@ -116,15 +107,6 @@ func get[S resource.Spec](ctx context.Context, st state.Reader, id string, opts 
 		return nil, false, nil
 	}
 	return r, true, nil
-}
-
-// put makes the controller's resource what spec is.
-func put[S resource.Spec](ctx context.Context, rt controller.Runtime, id string, spec S, opts ...state.Option) error {
-	_, err := state.Modify(ctx, rt, id, func(_ *resource.Metadata, have *S) error {
-		*have = spec
-		return nil
-	}, opts...)
-	return err
 }
 
 // remove takes away what the controller has.

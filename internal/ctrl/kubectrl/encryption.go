@@ -11,6 +11,7 @@ import (
 	"talos.internal/controller"
 	"talos.internal/resource/kube"
 	"talos.internal/resource/secrets"
+	"talos.internal/state"
 )
 
 // EtcdEncryptionConfigController writes the configuration by which the API server encrypts Secrets in etcd.
@@ -35,7 +36,7 @@ func (EtcdEncryptionConfigController) Outputs() []controller.Output {
 // Run implements [controller.Controller].
 func (EtcdEncryptionConfigController) Run(ctx context.Context, rt controller.Runtime, _ *slog.Logger) error {
 	return controller.Loop(ctx, rt, func(ctx context.Context) error {
-		root, ok, err := find[secrets.KubernetesRoot](ctx, rt, secrets.KubernetesRootID)
+		root, ok, err := state.Find[secrets.KubernetesRoot](ctx, rt, secrets.KubernetesRootID)
 		if err != nil {
 			return err
 		}
@@ -46,7 +47,7 @@ func (EtcdEncryptionConfigController) Run(ctx context.Context, rt controller.Run
 		if err != nil {
 			return fmt.Errorf("write the configuration of encryption in etcd: %w", err)
 		}
-		return put(ctx, rt, kube.EtcdEncryptionConfigID, kube.EtcdEncryptionConfig{Configuration: string(text)})
+		return state.Put(ctx, rt, kube.EtcdEncryptionConfigID, kube.EtcdEncryptionConfig{Configuration: string(text)})
 	})
 }
 

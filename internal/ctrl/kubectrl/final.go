@@ -39,7 +39,7 @@ func (f final[S]) Outputs() []controller.Output {
 // Run implements [controller.Controller].
 func (f final[S]) Run(ctx context.Context, rt controller.Runtime, _ *slog.Logger) error {
 	return controller.Loop(ctx, rt, func(ctx context.Context) error {
-		raw, ok, err := find[S](ctx, rt, f.id, state.In(kube.ConfigNamespace))
+		raw, ok, err := state.Find[S](ctx, rt, f.id, state.In(kube.ConfigNamespace))
 		if err != nil {
 			return err
 		}
@@ -50,7 +50,7 @@ func (f final[S]) Run(ctx context.Context, rt controller.Runtime, _ *slog.Logger
 		if err != nil || !ok {
 			return err
 		}
-		return put(ctx, rt, f.id, out)
+		return state.Put(ctx, rt, f.id, out)
 	})
 }
 
@@ -60,7 +60,7 @@ func apiServerFinal(d Deps) controller.Controller {
 		// The issuers of tokens are kept with the key that signs them.
 		more: []controller.Input{controller.Weak[secrets.KubernetesRoot]().Named(secrets.KubernetesRootID)},
 		finish: func(ctx context.Context, rt controller.Runtime, c kube.APIServerConfig) (kube.APIServerConfig, bool, error) {
-			root, ok, err := find[secrets.KubernetesRoot](ctx, rt, secrets.KubernetesRootID)
+			root, ok, err := state.Find[secrets.KubernetesRoot](ctx, rt, secrets.KubernetesRootID)
 			if err != nil || !ok {
 				return c, false, err
 			}

@@ -57,6 +57,6 @@ func (f fromConfig[Out]) Run(ctx context.Context, rt controller.Runtime, _ *slog
 		if out == nil {
 			return remove(ctx, rt)
 		}
-		return put(ctx, rt, f.id, *out, state.In(f.namespace()))
+		return state.Put(ctx, rt, f.id, *out, state.In(f.namespace()))
 	})
 }

@@ -76,7 +76,7 @@ func (c *StaticPodServerController) Run(ctx context.Context, rt controller.Runti
 			return err
 		}
 		pods.text.Store(&text)
-		return put(ctx, rt, kube.StaticPodServerStatusID, kube.StaticPodServerStatus{URL: url})
+		return state.Put(ctx, rt, kube.StaticPodServerStatusID, kube.StaticPodServerStatus{URL: url})
 	})
 }
 

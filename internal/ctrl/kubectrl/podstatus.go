@@ -18,6 +18,7 @@ import (
 	"talos.internal/resource/kube"
 	"talos.internal/resource/secrets"
 	"talos.internal/resource/service"
+	"talos.internal/state"
 )
 
 const (
@@ -98,22 +99,22 @@ func (e *unreachableError) Error() string { return "read the pods from kubelet: 
 func (e *unreachableError) Unwrap() error { return e.err }
 
 func (c *KubeletStaticPodController) reconcile(ctx context.Context, rt controller.Runtime) error {
-	kubelet, meant, err := find[service.Service](ctx, rt, kubeletService)
+	kubelet, meant, err := state.Find[service.Service](ctx, rt, kubeletService)
 	if err != nil {
 		return err
 	}
-	root, ok1, err := find[secrets.KubernetesRoot](ctx, rt, secrets.KubernetesRootID)
+	root, ok1, err := state.Find[secrets.KubernetesRoot](ctx, rt, secrets.KubernetesRootID)
 	if err != nil {
 		return err
 	}
 	if !meant || !ok1 {
 		return remove(ctx, rt)
 	}
-	certs, ok2, err := find[secrets.KubernetesDynamic](ctx, rt, secrets.KubernetesDynamicID)
+	certs, ok2, err := state.Find[secrets.KubernetesDynamic](ctx, rt, secrets.KubernetesDynamicID)
 	if err != nil {
 		return err
 	}
-	name, ok3, err := find[kube.Nodename](ctx, rt, kube.NodenameID)
+	name, ok3, err := state.Find[kube.Nodename](ctx, rt, kube.NodenameID)
 	if err != nil {
 		return err
 	}
@@ -126,7 +127,7 @@ func (c *KubeletStaticPodController) reconcile(ctx context.Context, rt controlle
 	}
 	rt.TrackOutputs()
 	for id, status := range pods {
-		if err := put(ctx, rt, id, kube.StaticPodStatus{PodStatus: status}); err != nil {
+		if err := state.Put(ctx, rt, id, kube.StaticPodStatus{PodStatus: status}); err != nil {
 			return err
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"talos.internal/resource/kube"
 	"talos.internal/resource/secrets"
 	"talos.internal/secret"
+	"talos.internal/state"
 )
 
 // Names of config files.
@@ -55,7 +56,7 @@ func (*RenderSecretsController) Outputs() []controller.Output {
 // Run implements [controller.Controller].
 func (c *RenderSecretsController) Run(ctx context.Context, rt controller.Runtime, log *slog.Logger) error {
 	return controller.Loop(ctx, rt, func(ctx context.Context) error {
-		root, ok, err := find[secrets.KubernetesRoot](ctx, rt, secrets.KubernetesRootID)
+		root, ok, err := state.Find[secrets.KubernetesRoot](ctx, rt, secrets.KubernetesRootID)
 		if err != nil {
 			return err
 		}
@@ -81,7 +82,7 @@ func (c *RenderSecretsController) Run(ctx context.Context, rt controller.Runtime
 		if changed {
 			log.Info("the secrets of the control plane are written", "dir", c.deps.Secrets)
 		}
-		return put(ctx, rt, kube.SecretsStatusID, kube.SecretsStatus{Ready: true, Version: t.version()})
+		return state.Put(ctx, rt, kube.SecretsStatusID, kube.SecretsStatus{Ready: true, Version: t.version()})
 	})
 }
 
@@ -101,20 +102,20 @@ func gatherSecrets(ctx context.Context, rt controller.Runtime, root secrets.Kube
 	var ok [5]bool
 	for i, read := range []func() error{
 		func() (err error) {
-			f.static, ok[0], err = find[secrets.Kubernetes](ctx, rt, secrets.KubernetesID)
+			f.static, ok[0], err = state.Find[secrets.Kubernetes](ctx, rt, secrets.KubernetesID)
 			return err
 		},
 		func() (err error) {
-			f.dynamic, ok[1], err = find[secrets.KubernetesDynamic](ctx, rt, secrets.KubernetesDynamicID)
+			f.dynamic, ok[1], err = state.Find[secrets.KubernetesDynamic](ctx, rt, secrets.KubernetesDynamicID)
 			return err
 		},
-		func() (err error) { f.etcd, ok[2], err = find[secrets.Etcd](ctx, rt, secrets.EtcdID); return err },
+		func() (err error) { f.etcd, ok[2], err = state.Find[secrets.Etcd](ctx, rt, secrets.EtcdID); return err },
 		func() (err error) {
-			f.etcdRoot, ok[3], err = find[secrets.EtcdRoot](ctx, rt, secrets.EtcdRootID)
+			f.etcdRoot, ok[3], err = state.Find[secrets.EtcdRoot](ctx, rt, secrets.EtcdRootID)
 			return err
 		},
 		func() (err error) {
-			f.encryption, ok[4], err = find[kube.EtcdEncryptionConfig](ctx, rt, kube.EtcdEncryptionConfigID)
+			f.encryption, ok[4], err = state.Find[kube.EtcdEncryptionConfig](ctx, rt, kube.EtcdEncryptionConfigID)
 			return err
 		},
 	} {
@@ -201,23 +202,23 @@ func (*RenderConfigsController) Outputs() []controller.Output {
 // Run implements [controller.Controller].
 func (c *RenderConfigsController) Run(ctx context.Context, rt controller.Runtime, log *slog.Logger) error {
 	return controller.Loop(ctx, rt, func(ctx context.Context) error {
-		admission, ok1, err := find[kube.AdmissionControlConfig](ctx, rt, kube.AdmissionControlConfigID)
+		admission, ok1, err := state.Find[kube.AdmissionControlConfig](ctx, rt, kube.AdmissionControlConfigID)
 		if err != nil {
 			return err
 		}
-		audit, ok2, err := find[kube.AuditPolicyConfig](ctx, rt, kube.AuditPolicyConfigID)
+		audit, ok2, err := state.Find[kube.AuditPolicyConfig](ctx, rt, kube.AuditPolicyConfigID)
 		if err != nil {
 			return err
 		}
-		authn, ok3, err := find[kube.AuthenticationConfig](ctx, rt, kube.AuthenticationConfigID)
+		authn, ok3, err := state.Find[kube.AuthenticationConfig](ctx, rt, kube.AuthenticationConfigID)
 		if err != nil {
 			return err
 		}
-		authz, ok4, err := find[kube.AuthorizationConfig](ctx, rt, kube.AuthorizationConfigID)
+		authz, ok4, err := state.Find[kube.AuthorizationConfig](ctx, rt, kube.AuthorizationConfigID)
 		if err != nil {
 			return err
 		}
-		sched, withScheduler, err := find[kube.SchedulerConfig](ctx, rt, kube.SchedulerConfigID)
+		sched, withScheduler, err := state.Find[kube.SchedulerConfig](ctx, rt, kube.SchedulerConfigID)
 		if err != nil {
 			return err
 		}
@@ -251,7 +252,7 @@ func (c *RenderConfigsController) Run(ctx context.Context, rt controller.Runtime
 		if changed {
 			log.Info("the config files of the control plane are written", "dir", c.deps.Configs)
 		}
-		return put(ctx, rt, kube.ConfigStatusID, kube.ConfigStatus{Ready: true, Version: t.version()})
+		return state.Put(ctx, rt, kube.ConfigStatusID, kube.ConfigStatus{Ready: true, Version: t.version()})
 	})
 }
 

@@ -48,7 +48,7 @@ func (ControlPlaneStaticPodController) Outputs() []controller.Output {
 func (c ControlPlaneStaticPodController) Run(ctx context.Context, rt controller.Runtime, log *slog.Logger) error {
 	begun := false
 	return controller.Loop(ctx, rt, func(ctx context.Context) error {
-		etcd, meant, err := find[service.Service](ctx, rt, etcdService)
+		etcd, meant, err := state.Find[service.Service](ctx, rt, etcdService)
 		if err != nil {
 			return err
 		}
@@ -62,7 +62,7 @@ func (c ControlPlaneStaticPodController) Run(ctx context.Context, rt controller.
 		if !begun {
 			if meant {
 				// A controller that failed and began again must not take pods away that run.
-				if _, there, err := find[kube.StaticPod](ctx, rt, apiServerName); err != nil || !there {
+				if _, there, err := state.Find[kube.StaticPod](ctx, rt, apiServerName); err != nil || !there {
 					return err
 				}
 			} else {
@@ -74,11 +74,11 @@ func (c ControlPlaneStaticPodController) Run(ctx context.Context, rt controller.
 }
 
 func (c ControlPlaneStaticPodController) pods(ctx context.Context, rt controller.Runtime) error {
-	secrets, ok1, err := find[kube.SecretsStatus](ctx, rt, kube.SecretsStatusID)
+	secrets, ok1, err := state.Find[kube.SecretsStatus](ctx, rt, kube.SecretsStatusID)
 	if err != nil {
 		return err
 	}
-	configs, ok2, err := find[kube.ConfigStatus](ctx, rt, kube.ConfigStatusID)
+	configs, ok2, err := state.Find[kube.ConfigStatus](ctx, rt, kube.ConfigStatusID)
 	if err != nil {
 		return err
 	}
@@ -90,7 +90,7 @@ func (c ControlPlaneStaticPodController) pods(ctx context.Context, rt controller
 		return err
 	} else if ok {
 		s := r.Spec()
-		authn, _, err := find[kube.AuthenticationConfig](ctx, rt, kube.AuthenticationConfigID)
+		authn, _, err := state.Find[kube.AuthenticationConfig](ctx, rt, kube.AuthenticationConfigID)
 		if err != nil {
 			return err
 		}
@@ -137,7 +137,7 @@ func specOf[S any](r interface{ Spec() S }, ok bool) (s S) {
 }
 
 func (c ControlPlaneStaticPodController) put(ctx context.Context, rt controller.Runtime, m component) error {
-	return put(ctx, rt, m.name, kube.StaticPod{Pod: m.pod(c.deps)})
+	return state.Put(ctx, rt, m.name, kube.StaticPod{Pod: m.pod(c.deps)})
 }
 
 // StaticPodConfigController has the static pods that the machine config brings, on any node.

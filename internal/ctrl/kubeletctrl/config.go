@@ -15,6 +15,7 @@ import (
 	"talos.internal/resource/arguments"
 	"talos.internal/resource/kube"
 	"talos.internal/resource/machineconfig"
+	"talos.internal/state"
 )
 
 // ConfigController takes what the machine config says about kubelet. Without a document there is no kubelet.
@@ -51,12 +52,12 @@ func (ConfigController) Run(ctx context.Context, rt controller.Runtime, _ *slog.
 		if out == nil {
 			return remove(ctx, rt)
 		}
-		pods, ok, err := find[kube.StaticPodServerStatus](ctx, rt, kube.StaticPodServerStatusID)
+		pods, ok, err := state.Find[kube.StaticPodServerStatus](ctx, rt, kube.StaticPodServerStatusID)
 		if err != nil || !ok {
 			return err // soon; and what is there stays
 		}
 		out.StaticPodListURL = pods.URL
-		return put(ctx, rt, kube.KubeletID, *out)
+		return state.Put(ctx, rt, kube.KubeletID, *out)
 	})
 }
 
@@ -176,7 +177,7 @@ func (NodeIPConfigController) Run(ctx context.Context, rt controller.Runtime, _ 
 		if _, ok := schema.Find[*kubedoc.KubeletConfig](c.Set); !ok {
 			return remove(ctx, rt)
 		}
-		return put(ctx, rt, kube.KubeletID, nodeIPConfigOf(c.Set))
+		return state.Put(ctx, rt, kube.KubeletID, nodeIPConfigOf(c.Set))
 	})
 }
 

@@ -20,14 +20,11 @@ package kubeletctrl
 
 import (
 	"context"
-	"errors"
 
 	"talos.internal/controller"
 	"talos.internal/internal/container"
 	"talos.internal/internal/supervise"
-	"talos.internal/resource"
 	"talos.internal/resource/secrets"
-	"talos.internal/state"
 )
 
 // ServiceID is the name of the service.
@@ -106,29 +103,6 @@ func Controllers(d Deps) []controller.Controller {
 		s, StatusController{service: s}, KubeconfigController{deps: d},
 		JoinController{deps: d},
 	}
-}
-
-// find returns the spec of a resource, and whether it is there and will stay.
-func find[S resource.Spec](ctx context.Context, st state.Reader, id string) (spec S, there bool, err error) {
-	r, err := state.Get[S](ctx, st, id)
-	switch {
-	case errors.Is(err, state.NotFound):
-		return spec, false, nil
-	case err != nil:
-		return spec, false, err
-	case r.Metadata().Phase() == resource.TearingDown:
-		return spec, false, nil
-	}
-	return r.Spec(), true, nil
-}
-
-// put makes the controller's resource what spec is.
-func put[S resource.Spec](ctx context.Context, rt controller.Runtime, id string, spec S) error {
-	_, err := state.Modify(ctx, rt, id, func(_ *resource.Metadata, have *S) error {
-		*have = spec
-		return nil
-	})
-	return err
 }
 
 // remove takes away what the controller has.

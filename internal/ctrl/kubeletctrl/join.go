@@ -13,6 +13,7 @@ import (
 
 	"talos.internal/controller"
 	"talos.internal/resource/kube"
+	"talos.internal/state"
 )
 
 // lookPeriod is how often the files of kubelet are looked at. They are few and small, and kubelet writes them seldom.
@@ -49,7 +50,7 @@ func (c KubeconfigController) Run(ctx context.Context, rt controller.Runtime, _ 
 		if err == nil && hash == "" {
 			err = remove(ctx, rt)
 		} else if err == nil {
-			err = put(ctx, rt, kube.KubeletID, kube.KubeletKubeconfig{Hash: hash})
+			err = state.Put(ctx, rt, kube.KubeletID, kube.KubeletKubeconfig{Hash: hash})
 		}
 		if err != nil {
 			if ctx.Err() != nil {

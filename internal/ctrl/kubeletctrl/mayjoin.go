@@ -15,6 +15,7 @@ import (
 	"talos.internal/controller"
 	"talos.internal/internal/supervise"
 	"talos.internal/resource/secrets"
+	"talos.internal/state"
 )
 
 // JoinController starts kubelet again when it can join the cluster and could not before. kubelet tries 2, 6, 14, 30, 62 s after its
@@ -73,7 +74,7 @@ const (
 )
 
 func (c JoinController) look(ctx context.Context, rt controller.Runtime) (outlook, error) {
-	keys, there, err := find[secrets.Kubelet](ctx, rt, secrets.KubeletID)
+	keys, there, err := state.Find[secrets.Kubelet](ctx, rt, secrets.KubeletID)
 	if err != nil || !there {
 		return nothing, err
 	}

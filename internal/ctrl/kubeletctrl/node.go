@@ -65,7 +65,7 @@ func (NodenameController) Run(ctx context.Context, rt controller.Runtime, _ *slo
 		if out.Name == "" {
 			return nil
 		}
-		return put(ctx, rt, kube.NodenameID, out)
+		return state.Put(ctx, rt, kube.NodenameID, out)
 	})
 }
 
@@ -93,18 +93,18 @@ func (NodeIPController) Outputs() []controller.Output {
 func (NodeIPController) Run(ctx context.Context, rt controller.Runtime, log *slog.Logger) error {
 	complained := false
 	return controller.Loop(ctx, rt, func(ctx context.Context) error {
-		c, ok, err := find[kube.NodeIPConfig](ctx, rt, kube.KubeletID)
+		c, ok, err := state.Find[kube.NodeIPConfig](ctx, rt, kube.KubeletID)
 		if err != nil {
 			return err
 		}
 		if !ok {
 			return remove(ctx, rt)
 		}
-		have, ok, err := find[network.NodeAddress](ctx, rt, network.NodeAddressRouted)
+		have, ok, err := state.Find[network.NodeAddress](ctx, rt, network.NodeAddressRouted)
 		if err != nil || !ok {
 			return err
 		}
-		chosen, _, err := find[kube.NodeIP](ctx, rt, kube.KubeletID)
+		chosen, _, err := state.Find[kube.NodeIP](ctx, rt, kube.KubeletID)
 		if err != nil {
 			return err
 		}
@@ -121,7 +121,7 @@ func (NodeIPController) Run(ctx context.Context, rt controller.Runtime, log *slo
 			return nil
 		}
 		complained = false
-		return put(ctx, rt, kube.KubeletID, kube.NodeIP{Addresses: addresses})
+		return state.Put(ctx, rt, kube.KubeletID, kube.NodeIP{Addresses: addresses})
 	})
 }
 

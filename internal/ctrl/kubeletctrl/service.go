@@ -70,10 +70,10 @@ func (c *ServiceController) reconcile(ctx context.Context, rt controller.Runtime
 	var want run
 	var ok1, ok2 bool
 	var err error
-	if want.spec, ok1, err = find[kube.KubeletSpec](ctx, rt, kube.KubeletID); err != nil {
+	if want.spec, ok1, err = state.Find[kube.KubeletSpec](ctx, rt, kube.KubeletID); err != nil {
 		return err
 	}
-	if want.keys, ok2, err = find[secrets.Kubelet](ctx, rt, secrets.KubeletID); err != nil {
+	if want.keys, ok2, err = state.Find[secrets.Kubelet](ctx, rt, secrets.KubeletID); err != nil {
 		return err
 	}
 	status, err := c.deps.Services.Status(ServiceID)
@@ -85,7 +85,7 @@ func (c *ServiceController) reconcile(ctx context.Context, rt controller.Runtime
 	changed := loaded && !want.equal(c.want)
 	c.want = want
 	c.mu.Unlock()
-	if err := put(ctx, rt, kube.KubeletID, kube.KubeletLifecycle{}); err != nil {
+	if err := state.Put(ctx, rt, kube.KubeletID, kube.KubeletLifecycle{}); err != nil {
 		return err
 	}
 	switch {
@@ -223,6 +223,6 @@ func (c StatusController) Run(ctx context.Context, rt controller.Runtime, _ *slo
 		if image == "" {
 			return remove(ctx, rt)
 		}
-		return put(ctx, rt, kube.KubeletID, kube.KubeletStatus{Image: image})
+		return state.Put(ctx, rt, kube.KubeletID, kube.KubeletStatus{Image: image})
 	})
 }

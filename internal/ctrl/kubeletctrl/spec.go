@@ -14,6 +14,7 @@ import (
 	"talos.internal/internal/container"
 	"talos.internal/resource/kube"
 	"talos.internal/resource/machineconfig"
+	"talos.internal/state"
 )
 
 // SpecController makes what kubelet is started with.
@@ -48,7 +49,7 @@ func (c SpecController) Run(ctx context.Context, rt controller.Runtime, log *slo
 	}
 	noQuotas := false
 	return controller.Loop(ctx, rt, func(ctx context.Context) error {
-		config, ok, err := find[kube.KubeletConfig](ctx, rt, kube.KubeletID)
+		config, ok, err := state.Find[kube.KubeletConfig](ctx, rt, kube.KubeletID)
 		if err != nil {
 			return err
 		}
@@ -60,15 +61,15 @@ func (c SpecController) Run(ctx context.Context, rt controller.Runtime, log *slo
 				log.Warn("project quotas are not available in a container: the file system is the host's", "option", "machine.features.diskQuotaSupport")
 			}
 		}
-		name, ok1, err := find[kube.Nodename](ctx, rt, kube.NodenameID)
+		name, ok1, err := state.Find[kube.Nodename](ctx, rt, kube.NodenameID)
 		if err != nil {
 			return err
 		}
-		ip, ok2, err := find[kube.NodeIP](ctx, rt, kube.KubeletID)
+		ip, ok2, err := state.Find[kube.NodeIP](ctx, rt, kube.KubeletID)
 		if err != nil {
 			return err
 		}
-		t, ok3, err := find[machineconfig.Type](ctx, rt, machineconfig.TypeID)
+		t, ok3, err := state.Find[machineconfig.Type](ctx, rt, machineconfig.TypeID)
 		if err != nil || !ok1 || !ok2 || !ok3 {
 			return err
 		}
@@ -79,7 +80,7 @@ func (c SpecController) Run(ctx context.Context, rt controller.Runtime, log *slo
 		if err != nil {
 			return err
 		}
-		return put(ctx, rt, kube.KubeletID, spec)
+		return state.Put(ctx, rt, kube.KubeletID, spec)
 	})
 }
 

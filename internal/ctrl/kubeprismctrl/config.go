@@ -2,7 +2,6 @@ package kubeprismctrl
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -14,34 +13,11 @@ import (
 	"talos.internal/config/schema"
 	"talos.internal/controller"
 	"talos.internal/internal/effective"
-	"talos.internal/resource"
 	"talos.internal/resource/cluster"
 	"talos.internal/resource/kube"
 	"talos.internal/resource/machineconfig"
 	"talos.internal/state"
 )
-
-func put[S resource.Spec](ctx context.Context, rt controller.Runtime, id string, spec S) error {
-	_, err := state.Modify(ctx, rt, id, func(_ *resource.Metadata, have *S) error {
-		*have = spec
-		return nil
-	})
-	return err
-}
-
-func find[S resource.Spec](ctx context.Context, st state.Reader, id string) (*S, error) {
-	r, err := state.Get[S](ctx, st, id)
-	switch {
-	case errors.Is(err, state.NotFound):
-		return nil, nil
-	case err != nil:
-		return nil, err
-	case r.Metadata().Phase() == resource.TearingDown:
-		return nil, nil
-	}
-	s := r.Spec()
-	return &s, nil
-}
 
 func configInput() controller.Input {
 	return controller.Weak[machineconfig.Config]().Named(machineconfig.Active)
@@ -81,7 +57,7 @@ func (EndpointsController) Run(ctx context.Context, rt controller.Runtime, _ *sl
 				specs = append(specs, r.Spec())
 			}
 			if found := endpointsOf(c.Set, specs); len(found) > 0 {
-				if err := put(ctx, rt, kube.KubePrismEndpointsID, kube.KubePrismEndpoints{Endpoints: found}); err != nil {
+				if err := state.Put(ctx, rt, kube.KubePrismEndpointsID, kube.KubePrismEndpoints{Endpoints: found}); err != nil {
 					return err
 				}
 			}
@@ -156,7 +132,7 @@ func (ConfigController) Run(ctx context.Context, rt controller.Runtime, _ *slog.
 		if err != nil {
 			return err
 		}
-		found, err := find[kube.KubePrismEndpoints](ctx, rt, kube.KubePrismEndpointsID)
+		found, err := state.Lookup[kube.KubePrismEndpoints](ctx, rt, kube.KubePrismEndpointsID)
 		if err != nil {
 			return err
 		}
@@ -164,7 +140,7 @@ func (ConfigController) Run(ctx context.Context, rt controller.Runtime, _ *slog.
 		if c != nil && found != nil {
 			if d, ok := schema.Find[*kubedoc.KubePrismConfig](c.Set); ok {
 				spec := kube.KubePrismConfig{Host: host.String(), Port: int64(d.Port), Endpoints: found.Endpoints}
-				if err := put(ctx, rt, kube.KubePrismConfigID, spec); err != nil {
+				if err := state.Put(ctx, rt, kube.KubePrismConfigID, spec); err != nil {
 					return err
 				}
 			}
@@ -203,7 +179,7 @@ func (c *BalancerController) Run(ctx context.Context, rt controller.Runtime, log
 	}
 	defer stop()
 	return controller.Loop(ctx, rt, func(ctx context.Context) error {
-		config, err := find[kube.KubePrismConfig](ctx, rt, kube.KubePrismConfigID)
+		config, err := state.Lookup[kube.KubePrismConfig](ctx, rt, kube.KubePrismConfigID)
 		if err != nil {
 			return err
 		}
@@ -225,7 +201,7 @@ func (c *BalancerController) Run(ctx context.Context, rt controller.Runtime, log
 			addresses = append(addresses, net.JoinHostPort(e.Host, strconv.Itoa(int(e.Port))))
 		}
 		running.set(addresses)
-		if err := put(ctx, rt, kube.KubePrismStatusID, kube.KubePrismStatus{Host: at, Healthy: running.healthy()}); err != nil {
+		if err := state.Put(ctx, rt, kube.KubePrismStatusID, kube.KubePrismStatus{Host: at, Healthy: running.healthy()}); err != nil {
 			return err
 		}
 		return rt.CleanupOutputs(ctx)

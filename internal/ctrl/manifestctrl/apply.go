@@ -113,7 +113,7 @@ type applying struct {
 
 // round does what there is to do, and returns when there is more; zero if that depends on a change alone.
 func (a *applying) round(ctx context.Context) (next time.Time, err error) {
-	keys, err := find[secrets.Kubernetes](ctx, a.rt, secrets.KubernetesID)
+	keys, err := state.Lookup[secrets.Kubernetes](ctx, a.rt, secrets.KubernetesID)
 	if err != nil {
 		return next, err
 	}
@@ -130,7 +130,7 @@ func (a *applying) round(ctx context.Context) (next time.Time, err error) {
 	if len(a.ledger.due(time.Now())) == 0 {
 		return a.ledger.next(), a.report(ctx)
 	}
-	etcd, err := find[service.Service](ctx, a.rt, etcdService)
+	etcd, err := state.Lookup[service.Service](ctx, a.rt, etcdService)
 	if err != nil {
 		return next, err
 	}
@@ -325,7 +325,7 @@ func (a *applying) report(ctx context.Context) error {
 	a.rt.TrackOutputs()
 	if a.ledger != nil {
 		if applied := a.ledger.applied(a.ids); len(applied) > 0 {
-			if err := put(ctx, a.rt, kube.ManifestStatusID, kube.ManifestStatus{ManifestsApplied: applied}); err != nil {
+			if err := state.Put(ctx, a.rt, kube.ManifestStatusID, kube.ManifestStatus{ManifestsApplied: applied}); err != nil {
 				return err
 			}
 		}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -27,30 +26,6 @@ import (
 	"talos.internal/resource/machineconfig"
 	"talos.internal/state"
 )
-
-// find returns the spec of a resource, nil if it is not there or will go.
-func find[S resource.Spec](ctx context.Context, st state.Reader, id string) (*S, error) {
-	r, err := state.Get[S](ctx, st, id)
-	switch {
-	case errors.Is(err, state.NotFound):
-		return nil, nil
-	case err != nil:
-		return nil, err
-	case r.Metadata().Phase() == resource.TearingDown:
-		return nil, nil
-	}
-	s := r.Spec()
-	return &s, nil
-}
-
-// put makes the controller's resource what spec is.
-func put[S resource.Spec](ctx context.Context, rt controller.Runtime, id string, spec S) error {
-	_, err := state.Modify(ctx, rt, id, func(_ *resource.Metadata, have *S) error {
-		*have = spec
-		return nil
-	})
-	return err
-}
 
 // fromConfig is a controller that keeps one resource of a control-plane machine, which follows from the machine config alone.
 type fromConfig[Out resource.Spec] struct {
@@ -88,7 +63,7 @@ func (f fromConfig[Out]) Run(ctx context.Context, rt controller.Runtime, _ *slog
 				return err
 			}
 			if out != nil {
-				if err := put(ctx, rt, f.id, *out); err != nil {
+				if err := state.Put(ctx, rt, f.id, *out); err != nil {
 					return err
 				}
 			}

@@ -17,6 +17,7 @@ import (
 	"talos.internal/resource/kube"
 	"talos.internal/resource/network"
 	"talos.internal/resource/runtime"
+	"talos.internal/state"
 )
 
 // Limits of a manifest that is fetched.
@@ -56,11 +57,11 @@ func (*ExtraManifestController) Outputs() []controller.Output {
 // Run implements [controller.Controller].
 func (c *ExtraManifestController) Run(ctx context.Context, rt controller.Runtime, log *slog.Logger) error {
 	return controller.Loop(ctx, rt, func(ctx context.Context) error {
-		config, err := find[kube.ExtraManifestsConfig](ctx, rt, kube.ExtraManifestsConfigID)
+		config, err := state.Lookup[kube.ExtraManifestsConfig](ctx, rt, kube.ExtraManifestsConfigID)
 		if err != nil {
 			return err
 		}
-		net, err := find[network.Status](ctx, rt, network.StatusID)
+		net, err := state.Lookup[network.Status](ctx, rt, network.StatusID)
 		if err != nil {
 			return err
 		}
@@ -88,8 +89,8 @@ func (c *ExtraManifestController) Run(ctx context.Context, rt controller.Runtime
 func (c *ExtraManifestController) make(ctx context.Context, rt controller.Runtime, log *slog.Logger, m kube.ExtraManifest, online bool) error {
 	id := cmp.Or(m.Priority, "05") + "-" + m.Name
 	if have, ok := c.fetched[id]; ok && same(have, m) {
-		if r, err := find[kube.Manifest](ctx, rt, id); err == nil && r != nil {
-			return put(ctx, rt, id, *r) // which says that it is still wanted
+		if r, err := state.Lookup[kube.Manifest](ctx, rt, id); err == nil && r != nil {
+			return state.Put(ctx, rt, id, *r) // which says that it is still wanted
 		}
 	}
 	data := []byte(m.InlineManifest)
@@ -107,7 +108,7 @@ func (c *ExtraManifestController) make(ctx context.Context, rt controller.Runtim
 	if err != nil {
 		return fmt.Errorf("manifest %s: %w", m.Name, err)
 	}
-	if err := put(ctx, rt, id, manifestOf(objects)); err != nil {
+	if err := state.Put(ctx, rt, id, manifestOf(objects)); err != nil {
 		return err
 	}
 	if c.fetched == nil {
@@ -170,5 +171,5 @@ func diagnose(ctx context.Context, rt controller.Runtime, id, message string, fa
 	for _, err := range failed {
 		d.Details = append(d.Details, err.Error())
 	}
-	return put(ctx, rt, id, d)
+	return state.Put(ctx, rt, id, d)
 }

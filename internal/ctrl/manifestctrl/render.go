@@ -11,6 +11,7 @@ import (
 	"talos.internal/internal/kubeapi"
 	"talos.internal/resource/kube"
 	"talos.internal/resource/secrets"
+	"talos.internal/state"
 )
 
 // ManifestController makes the manifests that every cluster has.
@@ -36,11 +37,11 @@ func (ManifestController) Outputs() []controller.Output {
 // Run implements [controller.Controller].
 func (ManifestController) Run(ctx context.Context, rt controller.Runtime, log *slog.Logger) error {
 	return controller.Loop(ctx, rt, func(ctx context.Context) error {
-		config, err := find[kube.BootstrapManifestsConfig](ctx, rt, kube.BootstrapManifestsConfigID)
+		config, err := state.Lookup[kube.BootstrapManifestsConfig](ctx, rt, kube.BootstrapManifestsConfigID)
 		if err != nil {
 			return err
 		}
-		root, err := find[secrets.KubernetesRoot](ctx, rt, secrets.KubernetesRootID)
+		root, err := state.Lookup[secrets.KubernetesRoot](ctx, rt, secrets.KubernetesRootID)
 		if err != nil {
 			return err
 		}
@@ -52,7 +53,7 @@ func (ManifestController) Run(ctx context.Context, rt controller.Runtime, log *s
 			}
 			manifests := render(*config, *root)
 			for _, id := range slices.Sorted(maps.Keys(manifests)) {
-				if err := put(ctx, rt, id, manifestOf(manifests[id])); err != nil {
+				if err := state.Put(ctx, rt, id, manifestOf(manifests[id])); err != nil {
 					return err
 				}
 			}

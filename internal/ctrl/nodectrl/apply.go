@@ -12,6 +12,7 @@ import (
 	"talos.internal/controller"
 	"talos.internal/internal/kubeapi"
 	"talos.internal/resource/kube"
+	"talos.internal/state"
 )
 
 const (
@@ -75,11 +76,11 @@ func (c *ApplyController) Run(ctx context.Context, rt controller.Runtime, log *s
 
 // round makes the Node as it should be. away is why that was not possible now, and will be tried again.
 func (c *ApplyController) round(ctx context.Context, rt controller.Runtime, a *applying) (away, err error) {
-	node, err := find[kube.Nodename](ctx, rt, kube.NodenameID)
+	node, err := state.Lookup[kube.Nodename](ctx, rt, kube.NodenameID)
 	if err != nil || node == nil || node.SkipNodeRegistration {
 		return nil, err
 	}
-	status, err := find[kube.NodeStatus](ctx, rt, node.Name)
+	status, err := state.Lookup[kube.NodeStatus](ctx, rt, node.Name)
 	if err != nil || status == nil {
 		return nil, err // there is no Node yet
 	}
@@ -105,7 +106,7 @@ func wanted(ctx context.Context, rt controller.Runtime, admin bool) (desired, er
 	labels, err1 := list[kube.NodeLabelSpec](ctx, rt)
 	annotations, err2 := list[kube.NodeAnnotationSpec](ctx, rt)
 	taints, err3 := list[kube.NodeTaintSpec](ctx, rt)
-	cordoned, err4 := find[kube.NodeCordonedSpec](ctx, rt, kube.NodeCordonedID)
+	cordoned, err4 := state.Lookup[kube.NodeCordonedSpec](ctx, rt, kube.NodeCordonedID)
 	for _, s := range labels {
 		out.labels[s.Key] = s.Value
 	}

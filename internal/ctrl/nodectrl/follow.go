@@ -14,6 +14,7 @@ import (
 	"talos.internal/resource/kube"
 	"talos.internal/resource/machineconfig"
 	"talos.internal/resource/secrets"
+	"talos.internal/state"
 )
 
 // again is how long a watch that broke off waits before it begins anew.
@@ -37,12 +38,12 @@ func credentialInputs() []controller.Input {
 // credentialsOf returns the machine's credentials: an administrator's on the control plane, kubelet's own on a worker. There are none
 // yet if waiting is not empty.
 func (d Deps) credentialsOf(ctx context.Context, rt controller.Runtime) (c credentials, waiting string, err error) {
-	kind, err := find[machineconfig.Type](ctx, rt, machineconfig.TypeID)
+	kind, err := state.Lookup[machineconfig.Type](ctx, rt, machineconfig.TypeID)
 	if err != nil {
 		return c, "", err
 	}
 	if kind != nil && (kind.Type == machineconfig.TypeControlPlane || kind.Type == machineconfig.TypeInit) {
-		keys, err := find[secrets.Kubernetes](ctx, rt, secrets.KubernetesID)
+		keys, err := state.Lookup[secrets.Kubernetes](ctx, rt, secrets.KubernetesID)
 		if err != nil || keys == nil || keys.LocalhostAdminKubeconfig == "" {
 			return c, "the certificates of the control plane", err
 		}
@@ -53,7 +54,7 @@ func (d Deps) credentialsOf(ctx context.Context, rt controller.Runtime) (c crede
 
 // kubeletCredentials returns kubelet's own credentials.
 func (d Deps) kubeletCredentials(ctx context.Context, rt controller.Runtime) (c credentials, waiting string, err error) {
-	joined, err := find[kube.KubeletKubeconfig](ctx, rt, kube.KubeletID)
+	joined, err := state.Lookup[kube.KubeletKubeconfig](ctx, rt, kube.KubeletID)
 	if err != nil || joined == nil {
 		return c, "kubelet to join the cluster", err
 	}

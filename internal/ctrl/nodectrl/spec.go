@@ -2,7 +2,6 @@ package nodectrl
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"regexp"
 	"strings"
@@ -17,28 +16,6 @@ import (
 	"talos.internal/resource/runtime"
 	"talos.internal/state"
 )
-
-func put[S resource.Spec](ctx context.Context, rt controller.Runtime, id string, spec S) error {
-	_, err := state.Modify(ctx, rt, id, func(_ *resource.Metadata, have *S) error {
-		*have = spec
-		return nil
-	})
-	return err
-}
-
-func find[S resource.Spec](ctx context.Context, st state.Reader, id string) (*S, error) {
-	r, err := state.Get[S](ctx, st, id)
-	switch {
-	case errors.Is(err, state.NotFound):
-		return nil, nil
-	case err != nil:
-		return nil, err
-	case r.Metadata().Phase() == resource.TearingDown:
-		return nil, nil
-	}
-	s := r.Spec()
-	return &s, nil
-}
 
 // list returns the specs of a kind that will stay.
 func list[S resource.Spec](ctx context.Context, st state.Reader) ([]S, error) {
@@ -95,7 +72,7 @@ func (w wishes[Out]) Run(ctx context.Context, rt controller.Runtime, _ *slog.Log
 				doc = &kubedoc.KubeNodeConfig{}
 			}
 			for key, spec := range w.of(doc, extensions) {
-				if err := put(ctx, rt, key, spec); err != nil {
+				if err := state.Put(ctx, rt, key, spec); err != nil {
 					return err
 				}
 			}
@@ -184,13 +161,13 @@ func (CordonedSpecController) Outputs() []controller.Output {
 // Run implements [controller.Controller].
 func (CordonedSpecController) Run(ctx context.Context, rt controller.Runtime, _ *slog.Logger) error {
 	return controller.Loop(ctx, rt, func(ctx context.Context) error {
-		s, err := find[runtime.MachineStatus](ctx, rt, runtime.MachineStatusID)
+		s, err := state.Lookup[runtime.MachineStatus](ctx, rt, runtime.MachineStatusID)
 		if err != nil {
 			return err
 		}
 		rt.TrackOutputs()
 		if s != nil && leaves(s.Stage) {
-			if err := put(ctx, rt, kube.NodeCordonedID, kube.NodeCordonedSpec{}); err != nil {
+			if err := state.Put(ctx, rt, kube.NodeCordonedID, kube.NodeCordonedSpec{}); err != nil {
 				return err
 			}
 		}

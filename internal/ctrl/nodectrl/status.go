@@ -9,6 +9,7 @@ import (
 	"talos.internal/controller"
 	"talos.internal/internal/kubeapi"
 	"talos.internal/resource/kube"
+	"talos.internal/state"
 )
 
 var (
@@ -42,7 +43,7 @@ func (c *StatusController) Run(ctx context.Context, rt controller.Runtime, log *
 	var f *follower
 	defer func() { f.stop() }()
 	return controller.Loop(ctx, rt, func(ctx context.Context) error {
-		node, err := find[kube.Nodename](ctx, rt, kube.NodenameID)
+		node, err := state.Lookup[kube.Nodename](ctx, rt, kube.NodenameID)
 		if err != nil {
 			return err
 		}
@@ -70,7 +71,7 @@ func (c *StatusController) Run(ctx context.Context, rt controller.Runtime, log *
 				return nil // what was there last stays until it is known better
 			}
 			for _, item := range items {
-				if err := put(ctx, rt, item.Name(), statusOf(item)); err != nil {
+				if err := state.Put(ctx, rt, item.Name(), statusOf(item)); err != nil {
 					return err
 				}
 			}
@@ -143,7 +144,7 @@ func (c *EndpointController) Run(ctx context.Context, rt controller.Runtime, log
 				return nil
 			}
 			if addresses := addressesOf(items); len(addresses) > 0 {
-				if err := put(ctx, rt, kube.EndpointAPIServer, kube.Endpoint{Addresses: addresses}); err != nil {
+				if err := state.Put(ctx, rt, kube.EndpointAPIServer, kube.Endpoint{Addresses: addresses}); err != nil {
 					return err
 				}
 			}

@@ -12,6 +12,7 @@ import (
 	"talos.internal/resource/network"
 	"talos.internal/resource/runtime"
 	"talos.internal/resource/secrets"
+	"talos.internal/state"
 )
 
 // apiPort is where the API of a machine is (contract.md, section 1.8).
@@ -39,7 +40,7 @@ func (MaintenanceConfigController) Outputs() []controller.Output {
 // Run implements [controller.Controller].
 func (MaintenanceConfigController) Run(ctx context.Context, rt controller.Runtime, _ *slog.Logger) error {
 	return controller.Loop(ctx, rt, func(ctx context.Context) error {
-		addresses, err := find[network.NodeAddress](ctx, rt, network.NodeAddressRouted)
+		addresses, err := state.Lookup[network.NodeAddress](ctx, rt, network.NodeAddressRouted)
 		if err != nil {
 			return err
 		}
@@ -49,7 +50,7 @@ func (MaintenanceConfigController) Run(ctx context.Context, rt controller.Runtim
 				out.ReachableAddresses = append(out.ReachableAddresses, p.Addr())
 			}
 		}
-		return put(ctx, rt, runtime.MaintenanceServiceID, out)
+		return state.Put(ctx, rt, runtime.MaintenanceServiceID, out)
 	})
 }
 
@@ -76,12 +77,12 @@ func (MaintenanceServiceInformController) Outputs() []controller.Output { return
 func (MaintenanceServiceInformController) Run(ctx context.Context, rt controller.Runtime, log *slog.Logger) error {
 	var told []netip.Addr
 	return controller.Loop(ctx, rt, func(ctx context.Context) error {
-		request, err := find[runtime.MaintenanceServiceRequest](ctx, rt, runtime.MaintenanceServiceID)
+		request, err := state.Lookup[runtime.MaintenanceServiceRequest](ctx, rt, runtime.MaintenanceServiceID)
 		if err != nil || request == nil {
 			told = nil
 			return err
 		}
-		config, err := find[runtime.MaintenanceServiceConfig](ctx, rt, runtime.MaintenanceServiceID)
+		config, err := state.Lookup[runtime.MaintenanceServiceConfig](ctx, rt, runtime.MaintenanceServiceID)
 		if err != nil || config == nil || len(config.ReachableAddresses) == 0 || slices.Equal(told, config.ReachableAddresses) {
 			return err
 		}
@@ -126,15 +127,15 @@ func (APIServiceConfigController) Outputs() []controller.Output {
 // Run implements [controller.Controller].
 func (APIServiceConfigController) Run(ctx context.Context, rt controller.Runtime, _ *slog.Logger) error {
 	return controller.Loop(ctx, rt, func(ctx context.Context) error {
-		api, err := find[secrets.API](ctx, rt, secrets.APIID)
+		api, err := state.Lookup[secrets.API](ctx, rt, secrets.APIID)
 		if err != nil {
 			return err
 		}
-		request, err := find[runtime.MaintenanceServiceRequest](ctx, rt, runtime.MaintenanceServiceID)
+		request, err := state.Lookup[runtime.MaintenanceServiceRequest](ctx, rt, runtime.MaintenanceServiceID)
 		if err != nil {
 			return err
 		}
-		maintenance, err := find[runtime.MaintenanceServiceConfig](ctx, rt, runtime.MaintenanceServiceID)
+		maintenance, err := state.Lookup[runtime.MaintenanceServiceConfig](ctx, rt, runtime.MaintenanceServiceID)
 		if err != nil {
 			return err
 		}
@@ -143,7 +144,7 @@ func (APIServiceConfigController) Run(ctx context.Context, rt controller.Runtime
 		}
 		rt.TrackOutputs()
 		if api != nil {
-			if err := put(ctx, rt, runtime.APIServiceConfigID, apiService(*api, maintenance)); err != nil {
+			if err := state.Put(ctx, rt, runtime.APIServiceConfigID, apiService(*api, maintenance)); err != nil {
 				return err
 			}
 		}

@@ -48,7 +48,7 @@ func (EnvironmentController) Run(ctx context.Context, rt controller.Runtime, _ *
 		if err != nil {
 			return err
 		}
-		return put(ctx, rt, EnvironmentID, runtime.Environment{Variables: variables(cfg)})
+		return state.Put(ctx, rt, EnvironmentID, runtime.Environment{Variables: variables(cfg)})
 	})
 }
 
@@ -97,14 +97,14 @@ func (DiagnosticsController) Run(ctx context.Context, rt controller.Runtime, _ *
 		if err != nil {
 			return err
 		}
-		addresses, err := find[network.NodeAddress](ctx, rt, network.NodeAddressDefault)
+		addresses, err := state.Lookup[network.NodeAddress](ctx, rt, network.NodeAddressDefault)
 		if err != nil {
 			return err
 		}
 		rt.TrackOutputs()
 		if cfg != nil && addresses != nil {
 			if details := overlaps(cfg.Set, addresses.Addresses); len(details) > 0 {
-				if err := put(ctx, rt, AddressOverlapID, runtime.Diagnostic{
+				if err := state.Put(ctx, rt, AddressOverlapID, runtime.Diagnostic{
 					Message: "addresses of the machine overlap with those of pods or services: change podSubnets or serviceSubnets of KubeNetworkConfig",
 					Details: details,
 				}); err != nil {
@@ -196,13 +196,13 @@ func (c DevicesStatusController) Run(ctx context.Context, rt controller.Runtime,
 	return controller.Loop(ctx, rt, func(ctx context.Context) error {
 		ready := c.Mode == schema.Container
 		if !ready {
-			udevd, err := find[service.Service](ctx, rt, "udevd")
+			udevd, err := state.Lookup[service.Service](ctx, rt, "udevd")
 			if err != nil {
 				return err
 			}
 			ready = udevd != nil && udevd.Running && udevd.Healthy
 		}
-		return put(ctx, rt, runtime.DevicesStatusID, runtime.DevicesStatus{Ready: ready})
+		return state.Put(ctx, rt, runtime.DevicesStatusID, runtime.DevicesStatus{Ready: ready})
 	})
 }
 

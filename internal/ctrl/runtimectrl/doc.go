@@ -6,18 +6,13 @@
 package runtimectrl
 
 import (
-	"context"
-	"errors"
-
 	"google.golang.org/protobuf/proto"
 
 	"talos.internal/config/schema"
 	"talos.internal/controller"
 	"talos.internal/internal/sys/proc"
-	"talos.internal/resource"
 	"talos.internal/resource/machineconfig"
 	"talos.internal/resource/runtime"
-	"talos.internal/state"
 )
 
 // Deps is what the controllers need from outside of the state.
@@ -70,25 +65,4 @@ func Controllers(deps Deps) []controller.Controller {
 		extensionStatusController(root),
 		sbomItemController(root),
 	}
-}
-
-// put makes the resource called id what spec is.
-func put[S resource.Spec](ctx context.Context, rt controller.Runtime, id string, spec S) error {
-	_, err := state.Modify(ctx, rt, id, func(_ *resource.Metadata, out *S) error {
-		*out = spec
-		return nil
-	})
-	return err
-}
-
-// find returns the spec of the resource called id, nil if there is none.
-func find[S resource.Spec](ctx context.Context, rt controller.Runtime, id string) (*S, error) {
-	r, err := state.Get[S](ctx, rt, id)
-	if errors.Is(err, state.NotFound) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	return new(r.Spec()), nil
 }

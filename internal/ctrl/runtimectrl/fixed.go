@@ -9,6 +9,7 @@ import (
 	"talos.internal/internal/sys/proc"
 	"talos.internal/resource"
 	"talos.internal/resource/runtime"
+	"talos.internal/state"
 )
 
 // fixed is a controller for a fact that does not change while the machine runs: it writes it once.
@@ -34,7 +35,7 @@ func (c fixed[S]) Run(ctx context.Context, rt controller.Runtime, _ *slog.Logger
 	if err != nil {
 		return err
 	}
-	return put(ctx, rt, c.id, spec)
+	return state.Put(ctx, rt, c.id, spec)
 }
 
 func versionController(v runtime.Version) controller.Controller {

@@ -20,6 +20,7 @@ import (
 
 	"talos.internal/controller"
 	"talos.internal/resource/runtime"
+	"talos.internal/state"
 )
 
 const (
@@ -71,7 +72,7 @@ func (c *SBOMItemController) Run(ctx context.Context, rt controller.Runtime, log
 				continue
 			}
 			for _, item := range items {
-				if err := put(ctx, rt, itemID(item, taken), item); err != nil {
+				if err := state.Put(ctx, rt, itemID(item, taken), item); err != nil {
 					return err
 				}
 			}
@@ -181,7 +182,7 @@ func (c ExtensionStatusController) Run(ctx context.Context, rt controller.Runtim
 		return nil
 	}
 	for i, e := range extensions {
-		if err := put(ctx, rt, strconv.Itoa(i), e); err != nil {
+		if err := state.Put(ctx, rt, strconv.Itoa(i), e); err != nil {
 			return err
 		}
 	}

@@ -218,7 +218,7 @@ func (c *MachineStatusController) Run(ctx context.Context, rt controller.Runtime
 		f.told = told
 		status := judge(f)
 		c.ran = f.ran || status.Stage == runtime.StageRunning
-		if err := put(ctx, rt, runtime.MachineStatusID, status); err != nil {
+		if err := state.Put(ctx, rt, runtime.MachineStatusID, status); err != nil {
 			return err
 		}
 		rt.ResetBackoff()
@@ -234,12 +234,12 @@ func (c *MachineStatusController) Run(ctx context.Context, rt controller.Runtime
 // gather reads the facts that are in the state.
 func (c *MachineStatusController) gather(ctx context.Context, rt controller.Runtime) (facts, error) {
 	f := facts{services: map[string]service.Service{}, podsReady: map[string]bool{}}
-	request, err := find[runtime.MaintenanceServiceRequest](ctx, rt, runtime.MaintenanceServiceID)
+	request, err := state.Lookup[runtime.MaintenanceServiceRequest](ctx, rt, runtime.MaintenanceServiceID)
 	if err != nil {
 		return f, err
 	}
 	f.maintenance = request != nil
-	machine, err := find[machineconfig.Type](ctx, rt, machineconfig.TypeID)
+	machine, err := state.Lookup[machineconfig.Type](ctx, rt, machineconfig.TypeID)
 	if err != nil {
 		return f, err
 	}
@@ -248,10 +248,10 @@ func (c *MachineStatusController) gather(ctx context.Context, rt controller.Runt
 		f.ran = c.ran
 	}
 	f.required = c.Required(f.machine)
-	if f.time, err = find[clock.TimeStatus](ctx, rt, clock.TimeStatusID); err != nil {
+	if f.time, err = state.Lookup[clock.TimeStatus](ctx, rt, clock.TimeStatusID); err != nil {
 		return f, err
 	}
-	if f.network, err = find[network.Status](ctx, rt, network.StatusID); err != nil {
+	if f.network, err = state.Lookup[network.Status](ctx, rt, network.StatusID); err != nil {
 		return f, err
 	}
 	services, err := state.List[service.Service](ctx, rt)
@@ -266,10 +266,10 @@ func (c *MachineStatusController) gather(ctx context.Context, rt controller.Runt
 
 func (c *MachineStatusController) gatherKubernetes(ctx context.Context, rt controller.Runtime, f *facts) error {
 	var err error
-	if f.nodename, err = find[kube.Nodename](ctx, rt, kube.NodenameID); err != nil || f.nodename == nil {
+	if f.nodename, err = state.Lookup[kube.Nodename](ctx, rt, kube.NodenameID); err != nil || f.nodename == nil {
 		return err // static pods have the node in their names, so without one there are none
 	}
-	if f.node, err = find[kube.NodeStatus](ctx, rt, f.nodename.Name); err != nil {
+	if f.node, err = state.Lookup[kube.NodeStatus](ctx, rt, f.nodename.Name); err != nil {
 		return err
 	}
 	if f.machine != machineconfig.TypeControlPlane && f.machine != machineconfig.TypeInit {

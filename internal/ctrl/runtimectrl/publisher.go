@@ -9,6 +9,7 @@ import (
 	"talos.internal/api/machinepb"
 	"talos.internal/controller"
 	"talos.internal/resource/runtime"
+	"talos.internal/state"
 )
 
 // MachineStatusPublisherController publishes each change of the machine's status as an event.
@@ -34,7 +35,7 @@ func (*MachineStatusPublisherController) Outputs() []controller.Output { return 
 // Run implements [controller.Controller].
 func (c *MachineStatusPublisherController) Run(ctx context.Context, rt controller.Runtime, _ *slog.Logger) error {
 	return controller.Loop(ctx, rt, func(ctx context.Context) error {
-		status, err := find[runtime.MachineStatus](ctx, rt, runtime.MachineStatusID)
+		status, err := state.Lookup[runtime.MachineStatus](ctx, rt, runtime.MachineStatusID)
 		if err != nil || status == nil || c.Publish == nil {
 			return err
 		}

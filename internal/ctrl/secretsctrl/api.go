@@ -60,7 +60,7 @@ func (*APIController) Outputs() []controller.Output {
 // Run implements [controller.Controller].
 func (c *APIController) Run(ctx context.Context, rt controller.Runtime, log *slog.Logger) error {
 	return loop(ctx, rt, log, func(ctx context.Context) (outcome, error) {
-		have, _, err := find[secrets.API](ctx, rt, secrets.APIID)
+		have, _, err := state.Find[secrets.API](ctx, rt, secrets.APIID)
 		if err != nil {
 			return outcome{}, err
 		}
@@ -78,7 +78,7 @@ func (c *APIController) Run(ctx context.Context, rt controller.Runtime, log *slo
 			}
 			have = secrets.API{}
 		}
-		root, ok, err := find[secrets.OSRoot](ctx, rt, secrets.OSRootID)
+		root, ok, err := state.Find[secrets.OSRoot](ctx, rt, secrets.OSRootID)
 		if err != nil {
 			return outcome{}, err
 		}
@@ -88,7 +88,7 @@ func (c *APIController) Run(ctx context.Context, rt controller.Runtime, log *slo
 		if waiting, err := gates(ctx, rt, true); err != nil || waiting != "" {
 			return outcome{waiting: waiting}, err
 		}
-		san, ok, err := find[secrets.CertSAN](ctx, rt, secrets.CertSANAPI)
+		san, ok, err := state.Find[secrets.CertSAN](ctx, rt, secrets.CertSANAPI)
 		if err != nil || !ok {
 			return outcome{waiting: "the names for the certificate"}, err
 		}
@@ -104,15 +104,15 @@ func serverLeaf(san secrets.CertSAN) secret.Leaf {
 }
 
 func (c *APIController) maintenance(ctx context.Context, rt controller.Runtime, i *issuing, have secrets.API) (outcome, error) {
-	_, wanted, err := find[runtime.MaintenanceServiceRequest](ctx, rt, runtime.MaintenanceServiceID)
+	_, wanted, err := state.Find[runtime.MaintenanceServiceRequest](ctx, rt, runtime.MaintenanceServiceID)
 	if err != nil || !wanted {
 		return outcome{waiting: "the machine config"}, err
 	}
-	root, ok1, err := find[secrets.MaintenanceRoot](ctx, rt, secrets.MaintenanceRootID)
+	root, ok1, err := state.Find[secrets.MaintenanceRoot](ctx, rt, secrets.MaintenanceRootID)
 	if err != nil {
 		return outcome{}, err
 	}
-	san, ok2, err := find[secrets.CertSAN](ctx, rt, secrets.CertSANMaintenance)
+	san, ok2, err := state.Find[secrets.CertSAN](ctx, rt, secrets.CertSANMaintenance)
 	if err != nil {
 		return outcome{}, err
 	}
@@ -129,7 +129,7 @@ func (c *APIController) maintenance(ctx context.Context, rt controller.Runtime, 
 	if err != nil {
 		return outcome{}, err
 	}
-	return outcome{next: i.next}, put(ctx, rt, secrets.APIID, secrets.API{Server: server, SkipVerifyingClientCert: true})
+	return outcome{next: i.next}, state.Put(ctx, rt, secrets.APIID, secrets.API{Server: server, SkipVerifyingClientCert: true})
 }
 
 func (c *APIController) controlPlane(
@@ -154,7 +154,7 @@ func (c *APIController) controlPlane(
 	if err != nil {
 		return outcome{}, err
 	}
-	return outcome{next: i.next}, put(ctx, rt, secrets.APIID, secrets.API{Client: &client, Server: server, AcceptedCAs: root.AcceptedCAs})
+	return outcome{next: i.next}, state.Put(ctx, rt, secrets.APIID, secrets.API{Client: &client, Server: server, AcceptedCAs: root.AcceptedCAs})
 }
 
 // worker has the certificate signed by trustd.
@@ -193,7 +193,7 @@ func (c *APIController) worker(
 			return outcome{}, err
 		case needed:
 			// What is there may still serve some callers, and must believe those of now.
-			if err := put(ctx, rt, secrets.APIID, secrets.API{Server: have.Server, AcceptedCAs: root.AcceptedCAs}); err != nil {
+			if err := state.Put(ctx, rt, secrets.APIID, secrets.API{Server: have.Server, AcceptedCAs: root.AcceptedCAs}); err != nil {
 				return outcome{}, err
 			}
 			return outcome{}, fmt.Errorf("renew the API's certificate, because %s: %w", reason, err)
@@ -204,7 +204,7 @@ func (c *APIController) worker(
 	if issuer := issuerOf(pair.Certificate(), cas); issuer != nil {
 		i.note(pair.Certificate(), issuer)
 	}
-	return outcome{next: i.next}, put(ctx, rt, secrets.APIID, secrets.API{Server: encodePair(pair), AcceptedCAs: root.AcceptedCAs})
+	return outcome{next: i.next}, state.Put(ctx, rt, secrets.APIID, secrets.API{Server: encodePair(pair), AcceptedCAs: root.AcceptedCAs})
 }
 
 func (c *APIController) ask(

@@ -9,6 +9,7 @@ import (
 	"talos.internal/resource/network"
 	"talos.internal/resource/secrets"
 	"talos.internal/secret"
+	"talos.internal/state"
 )
 
 // CertSANController keeps one CertSAN: the node's names, the addresses that it has or had since it started, and those of Extra.
@@ -32,7 +33,7 @@ func apiCertSANs() controller.Controller {
 		ControllerName: "secrets.APICertSANsController", ID: secrets.CertSANAPI, Addresses: network.Filtered(network.NodeAddressAccumulative, network.FilterNoK8s),
 		Root: []controller.Input{controller.Weak[secrets.OSRoot]().Named(secrets.OSRootID)},
 		Extra: func(ctx context.Context, rt controller.Runtime) (secret.SANs, bool, error) {
-			root, ok, err := find[secrets.OSRoot](ctx, rt, secrets.OSRootID)
+			root, ok, err := state.Find[secrets.OSRoot](ctx, rt, secrets.OSRootID)
 			return secret.SANs{IPs: root.CertSANIPs, DNS: root.CertSANDNSNames}, ok, err
 		},
 	}
@@ -46,7 +47,7 @@ func kubernetesCertSANs() controller.Controller {
 		Addresses: network.Filtered(network.NodeAddressAccumulative, network.FilterNoK8s),
 		Root:      []controller.Input{controller.Weak[secrets.KubernetesRoot]().Named(secrets.KubernetesRootID)},
 		Extra: func(ctx context.Context, rt controller.Runtime) (secret.SANs, bool, error) {
-			root, ok, err := find[secrets.KubernetesRoot](ctx, rt, secrets.KubernetesRootID)
+			root, ok, err := state.Find[secrets.KubernetesRoot](ctx, rt, secrets.KubernetesRootID)
 			if err != nil || !ok {
 				return secret.SANs{}, false, err
 			}
@@ -96,15 +97,15 @@ func (c *CertSANController) Run(ctx context.Context, rt controller.Runtime, _ *s
 		if !ok {
 			return remove[secrets.CertSAN](ctx, rt)
 		}
-		host, ok1, err := find[network.HostnameStatus](ctx, rt, network.HostnameStatusID)
+		host, ok1, err := state.Find[network.HostnameStatus](ctx, rt, network.HostnameStatusID)
 		if err != nil {
 			return err
 		}
-		addrs, ok2, err := find[network.NodeAddress](ctx, rt, c.Addresses)
+		addrs, ok2, err := state.Find[network.NodeAddress](ctx, rt, c.Addresses)
 		if err != nil || !ok1 || !ok2 {
 			return err
 		}
-		return put(ctx, rt, c.ID, certSAN(host, addrs.Addresses, extra))
+		return state.Put(ctx, rt, c.ID, certSAN(host, addrs.Addresses, extra))
 	})
 }
 

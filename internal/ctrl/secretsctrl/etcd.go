@@ -9,6 +9,7 @@ import (
 	"talos.internal/resource/network"
 	"talos.internal/resource/secrets"
 	"talos.internal/secret"
+	"talos.internal/state"
 )
 
 // The common names of etcd's clients, which show in its log.
@@ -44,7 +45,7 @@ func (*EtcdController) Outputs() []controller.Output {
 // Run implements [controller.Controller].
 func (c *EtcdController) Run(ctx context.Context, rt controller.Runtime, log *slog.Logger) error {
 	return loop(ctx, rt, log, func(ctx context.Context) (outcome, error) {
-		root, ok, err := find[secrets.EtcdRoot](ctx, rt, secrets.EtcdRootID)
+		root, ok, err := state.Find[secrets.EtcdRoot](ctx, rt, secrets.EtcdRootID)
 		if err != nil {
 			return outcome{}, err
 		}
@@ -54,11 +55,11 @@ func (c *EtcdController) Run(ctx context.Context, rt controller.Runtime, log *sl
 		if waiting, err := gates(ctx, rt, true); err != nil || waiting != "" {
 			return outcome{waiting: waiting}, err
 		}
-		host, ok1, err := find[network.HostnameStatus](ctx, rt, network.HostnameStatusID)
+		host, ok1, err := state.Find[network.HostnameStatus](ctx, rt, network.HostnameStatusID)
 		if err != nil {
 			return outcome{}, err
 		}
-		addrs, ok2, err := find[network.NodeAddress](ctx, rt, etcdAddresses)
+		addrs, ok2, err := state.Find[network.NodeAddress](ctx, rt, etcdAddresses)
 		if err != nil {
 			return outcome{}, err
 		}
@@ -69,7 +70,7 @@ func (c *EtcdController) Run(ctx context.Context, rt controller.Runtime, log *sl
 		if err != nil {
 			return outcome{}, err
 		}
-		out, _, err := find[secrets.Etcd](ctx, rt, secrets.EtcdID)
+		out, _, err := state.Find[secrets.Etcd](ctx, rt, secrets.EtcdID)
 		if err != nil {
 			return outcome{}, err
 		}
@@ -89,6 +90,6 @@ func (c *EtcdController) Run(ctx context.Context, rt controller.Runtime, log *sl
 				return outcome{}, err
 			}
 		}
-		return outcome{next: i.next}, put(ctx, rt, secrets.EtcdID, out)
+		return outcome{next: i.next}, state.Put(ctx, rt, secrets.EtcdID, out)
 	})
 }

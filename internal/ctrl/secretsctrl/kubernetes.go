@@ -14,6 +14,7 @@ import (
 	"talos.internal/resource/secrets"
 	"talos.internal/secret"
 	"talos.internal/secret/kubeconfig"
+	"talos.internal/state"
 )
 
 // KubernetesController makes the kubeconfigs of the control plane on this node. Its controller manager and scheduler use KubePrism
@@ -40,7 +41,7 @@ func (*KubernetesController) Outputs() []controller.Output {
 // Run implements [controller.Controller].
 func (c *KubernetesController) Run(ctx context.Context, rt controller.Runtime, log *slog.Logger) error {
 	return loop(ctx, rt, log, func(ctx context.Context) (outcome, error) {
-		root, ok, err := find[secrets.KubernetesRoot](ctx, rt, secrets.KubernetesRootID)
+		root, ok, err := state.Find[secrets.KubernetesRoot](ctx, rt, secrets.KubernetesRootID)
 		if err != nil {
 			return outcome{}, err
 		}
@@ -54,7 +55,7 @@ func (c *KubernetesController) Run(ctx context.Context, rt controller.Runtime, l
 		if err != nil {
 			return outcome{}, err
 		}
-		out, _, err := find[secrets.Kubernetes](ctx, rt, secrets.KubernetesID)
+		out, _, err := state.Find[secrets.Kubernetes](ctx, rt, secrets.KubernetesID)
 		if err != nil {
 			return outcome{}, err
 		}
@@ -62,7 +63,7 @@ func (c *KubernetesController) Run(ctx context.Context, rt controller.Runtime, l
 		if err := kubeconfigs(i, &out, root, config); err != nil {
 			return outcome{}, err
 		}
-		return outcome{next: i.next}, put(ctx, rt, secrets.KubernetesID, out)
+		return outcome{next: i.next}, state.Put(ctx, rt, secrets.KubernetesID, out)
 	})
 }
 
@@ -153,7 +154,7 @@ func (*KubernetesDynamicCertsController) Outputs() []controller.Output {
 // Run implements [controller.Controller].
 func (c *KubernetesDynamicCertsController) Run(ctx context.Context, rt controller.Runtime, log *slog.Logger) error {
 	return loop(ctx, rt, log, func(ctx context.Context) (outcome, error) {
-		root, ok, err := find[secrets.KubernetesRoot](ctx, rt, secrets.KubernetesRootID)
+		root, ok, err := state.Find[secrets.KubernetesRoot](ctx, rt, secrets.KubernetesRootID)
 		if err != nil {
 			return outcome{}, err
 		}
@@ -163,11 +164,11 @@ func (c *KubernetesDynamicCertsController) Run(ctx context.Context, rt controlle
 		if waiting, err := gates(ctx, rt, true); err != nil || waiting != "" {
 			return outcome{waiting: waiting}, err
 		}
-		san, ok, err := find[secrets.CertSAN](ctx, rt, secrets.CertSANKubernetes)
+		san, ok, err := state.Find[secrets.CertSAN](ctx, rt, secrets.CertSANKubernetes)
 		if err != nil || !ok {
 			return outcome{waiting: "the names for the API server's certificate"}, err
 		}
-		out, _, err := find[secrets.KubernetesDynamic](ctx, rt, secrets.KubernetesDynamicID)
+		out, _, err := state.Find[secrets.KubernetesDynamic](ctx, rt, secrets.KubernetesDynamicID)
 		if err != nil {
 			return outcome{}, err
 		}
@@ -175,7 +176,7 @@ func (c *KubernetesDynamicCertsController) Run(ctx context.Context, rt controlle
 		if err := apiServerCerts(i, &out, root, san); err != nil {
 			return outcome{}, err
 		}
-		return outcome{next: i.next}, put(ctx, rt, secrets.KubernetesDynamicID, out)
+		return outcome{next: i.next}, state.Put(ctx, rt, secrets.KubernetesDynamicID, out)
 	})
 }
 

@@ -2,7 +2,6 @@ package secretsctrl
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"time"
 
@@ -61,29 +60,6 @@ func loop(ctx context.Context, rt controller.Runtime, log *slog.Logger, round fu
 	}
 }
 
-// find returns the spec of a resource, and whether it is there and will stay.
-func find[S resource.Spec](ctx context.Context, st state.Reader, id string) (spec S, there bool, err error) {
-	r, err := state.Get[S](ctx, st, id)
-	switch {
-	case errors.Is(err, state.NotFound):
-		return spec, false, nil
-	case err != nil:
-		return spec, false, err
-	case r.Metadata().Phase() == resource.TearingDown:
-		return spec, false, nil
-	}
-	return r.Spec(), true, nil
-}
-
-// put makes the controller's resource what spec is.
-func put[S resource.Spec](ctx context.Context, rt controller.Runtime, id string, spec S) error {
-	_, err := state.Modify(ctx, rt, id, func(_ *resource.Metadata, have *S) error {
-		*have = spec
-		return nil
-	})
-	return err
-}
-
 // remove takes away what the controller has of a kind.
 func remove[S resource.Spec](ctx context.Context, rt controller.Runtime) error {
 	rt.TrackOutputs()
@@ -103,7 +79,7 @@ func timeInput() controller.Input {
 // gates returns what must come before a certificate is issued, and is not there; empty if all is.
 func gates(ctx context.Context, rt controller.Runtime, withNetwork bool) (waiting string, err error) {
 	if withNetwork {
-		s, _, err := find[network.Status](ctx, rt, network.StatusID)
+		s, _, err := state.Find[network.Status](ctx, rt, network.StatusID)
 		switch {
 		case err != nil:
 			return "", err
@@ -113,7 +89,7 @@ func gates(ctx context.Context, rt controller.Runtime, withNetwork bool) (waitin
 			return "the host name", nil
 		}
 	}
-	s, _, err := find[clock.TimeStatus](ctx, rt, clock.TimeStatusID)
+	s, _, err := state.Find[clock.TimeStatus](ctx, rt, clock.TimeStatusID)
 	switch {
 	case err != nil:
 		return "", err
@@ -130,7 +106,7 @@ func typeInput() controller.Input {
 
 // machineType returns the machine's part in the cluster: unknown if there is no config yet, or one that does not say it.
 func machineType(ctx context.Context, rt controller.Runtime) (machineconfig.MachineType, error) {
-	t, _, err := find[machineconfig.Type](ctx, rt, machineconfig.TypeID)
+	t, _, err := state.Find[machineconfig.Type](ctx, rt, machineconfig.TypeID)
 	return t.Type, err
 }
 
@@ -183,6 +159,6 @@ func (f fromConfig[Out]) Run(ctx context.Context, rt controller.Runtime, _ *slog
 		if out == nil {
 			return remove[Out](ctx, rt)
 		}
-		return put(ctx, rt, f.id, *out)
+		return state.Put(ctx, rt, f.id, *out)
 	})
 }

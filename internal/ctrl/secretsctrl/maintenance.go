@@ -8,6 +8,7 @@ import (
 	"talos.internal/controller"
 	"talos.internal/resource/secrets"
 	"talos.internal/secret"
+	"talos.internal/state"
 )
 
 // MaintenanceRootController makes the authority by which the node's API proves itself as long as there is no config. It is in memory
@@ -34,7 +35,7 @@ func (*MaintenanceRootController) Outputs() []controller.Output {
 func (c *MaintenanceRootController) Run(ctx context.Context, rt controller.Runtime, log *slog.Logger) error {
 	return loop(ctx, rt, log, func(ctx context.Context) (outcome, error) {
 		now := time.Now()
-		have, ok, err := find[secrets.MaintenanceRoot](ctx, rt, secrets.MaintenanceRootID)
+		have, ok, err := state.Find[secrets.MaintenanceRoot](ctx, rt, secrets.MaintenanceRootID)
 		if err != nil {
 			return outcome{}, err
 		}
@@ -47,6 +48,6 @@ func (c *MaintenanceRootController) Run(ctx context.Context, rt controller.Runti
 		if err != nil {
 			return outcome{}, err
 		}
-		return outcome{}, put(ctx, rt, secrets.MaintenanceRootID, secrets.MaintenanceRoot{CA: encodePair(ca.Pair())})
+		return outcome{}, state.Put(ctx, rt, secrets.MaintenanceRootID, secrets.MaintenanceRoot{CA: encodePair(ca.Pair())})
 	})
 }

@@ -17,6 +17,7 @@ import (
 	"talos.internal/controller"
 	"talos.internal/internal/atomicfile"
 	"talos.internal/resource/secrets"
+	"talos.internal/state"
 )
 
 const (
@@ -50,7 +51,7 @@ func (c *EncryptionSaltController) Run(ctx context.Context, rt controller.Runtim
 		if err != nil {
 			return err
 		}
-		return put(ctx, rt, secrets.EncryptionSaltID, secrets.EncryptionSalt{DiskSalt: salt})
+		return state.Put(ctx, rt, secrets.EncryptionSaltID, secrets.EncryptionSalt{DiskSalt: salt})
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"talos.internal/controller"
 	"talos.internal/resource/secrets"
+	"talos.internal/state"
 )
 
 // TrustdController issues the certificate of trustd, on control-plane nodes.
@@ -36,7 +37,7 @@ func (c *TrustdController) Run(ctx context.Context, rt controller.Runtime, log *
 		if err != nil {
 			return outcome{}, err
 		}
-		root, ok, err := find[secrets.OSRoot](ctx, rt, secrets.OSRootID)
+		root, ok, err := state.Find[secrets.OSRoot](ctx, rt, secrets.OSRootID)
 		if err != nil {
 			return outcome{}, err
 		}
@@ -46,7 +47,7 @@ func (c *TrustdController) Run(ctx context.Context, rt controller.Runtime, log *
 		if waiting, err := gates(ctx, rt, true); err != nil || waiting != "" {
 			return outcome{waiting: waiting}, err
 		}
-		san, ok, err := find[secrets.CertSAN](ctx, rt, secrets.CertSANAPI)
+		san, ok, err := state.Find[secrets.CertSAN](ctx, rt, secrets.CertSANAPI)
 		if err != nil || !ok {
 			return outcome{waiting: "the names for the certificate"}, err
 		}
@@ -54,7 +55,7 @@ func (c *TrustdController) Run(ctx context.Context, rt controller.Runtime, log *
 		if err != nil {
 			return outcome{}, err
 		}
-		have, _, err := find[secrets.Trustd](ctx, rt, secrets.TrustdID)
+		have, _, err := state.Find[secrets.Trustd](ctx, rt, secrets.TrustdID)
 		if err != nil {
 			return outcome{}, err
 		}
@@ -63,6 +64,6 @@ func (c *TrustdController) Run(ctx context.Context, rt controller.Runtime, log *
 		if err != nil {
 			return outcome{}, err
 		}
-		return outcome{next: i.next}, put(ctx, rt, secrets.TrustdID, secrets.Trustd{Server: server, AcceptedCAs: root.AcceptedCAs})
+		return outcome{next: i.next}, state.Put(ctx, rt, secrets.TrustdID, secrets.Trustd{Server: server, AcceptedCAs: root.AcceptedCAs})
 	})
 }

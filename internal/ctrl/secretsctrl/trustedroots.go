@@ -11,6 +11,7 @@ import (
 	"talos.internal/controller"
 	"talos.internal/internal/effective"
 	"talos.internal/resource/files"
+	"talos.internal/state"
 )
 
 // trustedRootsFile is where programs look for the authorities that they trust, below /etc.
@@ -56,7 +57,7 @@ func (c *TrustedRootsController) Run(ctx context.Context, rt controller.Runtime,
 				return fmt.Errorf("read the authorities that the image trusts: %w", err)
 			}
 		}
-		return put(ctx, rt, trustedRootsFile, files.EtcFileSpec{Contents: trustedRoots(c.system, docs), Mode: 0o644})
+		return state.Put(ctx, rt, trustedRootsFile, files.EtcFileSpec{Contents: trustedRoots(c.system, docs), Mode: 0o644})
 	})
 }
 
