@@ -59,7 +59,7 @@ type shape struct {
 
 // newCluster makes a cluster in the network 10.N.0.0/24, tells its first machine to begin, and removes it after the test. It waits
 // for the API of the machines and for the one of Kubernetes, and for nothing else.
-func newCluster(t *testing.T, name string, n byte, s shape) *kubeLab {
+func newCluster(t testing.TB, name string, n byte, s shape) *kubeLab {
 	t.Helper()
 	c := makeCluster(t, name, n, s)
 	c.begin()
@@ -68,7 +68,7 @@ func newCluster(t *testing.T, name string, n byte, s shape) *kubeLab {
 }
 
 // makeCluster makes the machines, and waits until they answer.
-func makeCluster(t *testing.T, name string, n byte, s shape) *kubeLab {
+func makeCluster(t testing.TB, name string, n byte, s shape) *kubeLab {
 	t.Helper()
 	p, missing := find()
 	if missing != "" {

@@ -38,6 +38,7 @@ func FuzzMountInfo(f *testing.F)   { fuzz(f, "thread-self/mountinfo", ParseMount
 func FuzzStat(f *testing.F)        { fuzz(f, "4242/stat", ParseStat) }
 func FuzzStatus(f *testing.F)      { fuzz(f, "4300/status", ParseStatus) }
 func FuzzIO(f *testing.F)          { fuzz(f, "4242/io", ParseIO) }
+func FuzzRollup(f *testing.F)      { fuzz(f, "4242/smaps_rollup", ParseRollup) }
 func FuzzUnixSockets(f *testing.F) { fuzz(f, "thread-self/net/unix", ParseUnixSockets) }
 func FuzzModules(f *testing.F)     { fuzz(f, "modules", ParseModules) }
 func FuzzUptime(f *testing.F)      { fuzz(f, "uptime", ParseUptime) }

@@ -1,0 +1,72 @@
+package e2e
+
+import (
+	"math"
+	"testing"
+	"time"
+
+	"talos.internal/internal/kubeapi/kubereal"
+	"talos.internal/internal/provision"
+	"talos.internal/internal/sys/proc"
+)
+
+// BenchmarkKubernetes reports what docs/kube-bench.md has a table of: how long etcd and kube-apiserver take on this computer when they
+// are started bare; beside it, in the same run, what a control-plane node and a worker take from the answer to "talosctl bootstrap";
+// and the memory of both a minute later. An iteration is a whole cluster, so: -benchtime 1x -count 3.
+func BenchmarkKubernetes(b *testing.B) {
+	var bare float64
+	b.Run("bare", func(b *testing.B) {
+		for b.Loop() {
+			start := time.Now()
+			kubereal.Start(b)
+			bare = time.Since(start).Seconds()
+		}
+		b.ReportMetric(bare, "s-API")
+	})
+	b.Run("cluster", func(b *testing.B) {
+		for b.Loop() {
+			c := newCluster(b, "e2e-bench-kube", 63, shape{controls: 1, workers: 1})
+			since := func(what string) float64 {
+				s := time.Since(c.began).Seconds()
+				b.ReportMetric(s, what)
+				return s
+			}
+			b.ReportMetric(since("s-API")/bare, "API/bare")
+			api := c.api(c.control())
+			c.nodesReady(api)
+			since("s-nodes-Ready")
+			c.available(api, "kube-system", "coredns")
+			since("s-CoreDNS")
+			time.Sleep(time.Minute)
+			c.reflect()
+			for i, role := range []string{"control-plane", "worker"} {
+				m, err := memoryOf(c.nodes[i])
+				if err != nil {
+					b.Fatal(err)
+				}
+				mib := func(v uint64) float64 { return math.Round(float64(v) / (1 << 20)) }
+				b.ReportMetric(mib(m.Proportional), "MiB-PSS-"+role)
+				b.ReportMetric(mib(m.Anonymous), "MiB-anonymous-"+role)
+				b.ReportMetric(mib(m.Resident), "MiB-RSS-"+role)
+			}
+		}
+	})
+}
+
+// memoryOf is the memory of all processes of a node.
+func memoryOf(n provision.Node) (sum proc.Rollup, err error) {
+	all, err := processes(n)
+	if err != nil {
+		return sum, err
+	}
+	for _, p := range all {
+		one, err := proc.Reader{}.Rollup(p.PID)
+		if err != nil {
+			continue // it ended meanwhile
+		}
+		sum.Resident += one.Resident
+		sum.Proportional += one.Proportional
+		sum.Anonymous += one.Anonymous
+	}
+	return sum, nil
+}
