@@ -48,6 +48,8 @@ type Deps struct {
 	KubeletPKI string
 	// KubeletURL is kubelet's API; empty is https://127.0.0.1:10250.
 	KubeletURL string
+	// Image has an image be there for pods; nil is for a node whose containerd is somebody else's affair.
+	Image func(ctx context.Context, ref string) error
 	// Transport makes calls to kubelet in place of one that knows its certificate; for tests.
 	Transport http.RoundTripper
 }
@@ -79,7 +81,7 @@ func (d *Deps) fill() {
 // Controllers returns all controllers of the package.
 func Controllers(d Deps) []controller.Controller {
 	d.fill()
-	return []controller.Controller{
+	all := []controller.Controller{
 		fromConfig[kube.AdmissionControlConfig]{name: "k8s.ControlPlaneAdmissionControlController", id: kube.AdmissionControlConfigID, derive: admissionControl},
 		fromConfig[kube.AuditPolicyConfig]{name: "k8s.ControlPlaneAuditPolicyController", id: kube.AuditPolicyConfigID, derive: auditPolicy},
 		fromConfig[kube.AuthenticationConfig]{name: "k8s.ControlPlaneAuthenticationController", id: kube.AuthenticationConfigID, derive: authentication},
@@ -93,9 +95,13 @@ func Controllers(d Deps) []controller.Controller {
 		ControlPlaneStaticPodController{deps: d}, StaticPodConfigController{},
 		&StaticPodServerController{}, &KubeletStaticPodController{deps: d},
 	}
+	if d.Image != nil {
+		all = append(all, ImagesController{deps: d})
+	}
+	return all
 }
 
-// get is find with the metadata.
+// get is [state.Find] with the metadata.
 func get[S resource.Spec](ctx context.Context, st state.Reader, id string, opts ...state.Option) (*resource.Typed[S], bool, error) {
 	r, err := state.Get[S](ctx, st, id, opts...)
 	switch {

@@ -22,7 +22,8 @@ import (
 )
 
 const (
-	kubeletService = "kubelet"
+	kubeletService    = "kubelet"
+	containerdService = "containerd"
 	// statusPeriod is how often kubelet is asked.
 	statusPeriod = 3 * time.Second
 	// statusTimeout is for one answer. kubelet asks the API server whether we may ask.
