@@ -4,8 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-
-	"golang.org/x/sys/unix"
+	"time"
 )
 
 // LinkType says what a packet begins with; the numbers are those of capture files.
@@ -17,13 +16,11 @@ const (
 	RawIP    LinkType = 101 // no header of a link: tunnels, WireGuard
 )
 
-// linkTypeOf translates ARPHRD_… of linux/if_arp.h.
-func linkTypeOf(hardware uint16) LinkType {
-	switch hardware {
-	case unix.ARPHRD_ETHER, unix.ARPHRD_LOOPBACK:
-		return Ethernet
-	}
-	return RawIP
+// Packet is one packet. Data is valid until the next call of Next.
+type Packet struct {
+	Time   time.Time
+	Data   []byte // from the header of the link on, where the device has one
+	Length int    // of the whole packet; more than that of Data if it was cut
 }
 
 // Writer writes a capture file: little endian, with times in microseconds.

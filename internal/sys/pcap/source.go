@@ -1,3 +1,5 @@
+//go:build linux
+
 package pcap
 
 import (
@@ -34,11 +36,13 @@ type Options struct {
 	Filter     []Instruction // takes all if it is empty
 }
 
-// Packet is one packet. Data is valid until the next call of Next.
-type Packet struct {
-	Time   time.Time
-	Data   []byte // from the header of the link on, where the device has one
-	Length int    // of the whole packet; more than that of Data if it was cut
+// linkTypeOf translates ARPHRD_… of linux/if_arp.h.
+func linkTypeOf(hardware uint16) LinkType {
+	switch hardware {
+	case unix.ARPHRD_ETHER, unix.ARPHRD_LOOPBACK:
+		return Ethernet
+	}
+	return RawIP
 }
 
 // Source records the packets of one device. Close it at the end. It is for one goroutine.

@@ -32,9 +32,12 @@ type Link struct {
 	Master       int    // index of the bridge or bond that it is a port of; 0 without one
 	Parent       int    // index of the link that it is made of, as a VLAN; for a veth that of its peer. 0 without one
 	Alias        string
-	QueueDisc    string // what orders packets to be sent: "noqueue", "fq_codel", …
-	MasterKind   string // the kind of the master; empty without one
-	VLAN         VLAN   // of the kind "vlan"
+	QueueDisc    string  // what orders packets to be sent: "noqueue", "fq_codel", …
+	MasterKind   string  // the kind of the master; empty without one
+	VLAN         VLAN    // of the kind "vlan"
+	Bond         *Bond   // of the kind "bond"; nil otherwise
+	Bridge       *Bridge // of the kind "bridge"; nil otherwise
+	Table        uint32  // of the kind "vrf": the routing table of its members
 }
 
 // VLAN is which one a link of that kind carries. The zero value is none.
@@ -88,6 +91,7 @@ func parseLink(m []byte) (Link, error) {
 	out := link(l)
 	info := nl.DeserializeIfInfomsg(m)
 	out.HardwareType = info.Type
+	var nested error
 	err = eachAttribute(m[info.Len():], func(kind uint16, value []byte) {
 		switch kind {
 		case unix.IFLA_BROADCAST:
@@ -96,8 +100,13 @@ func parseLink(m []byte) (Link, error) {
 			}
 		case unix.IFLA_QDISC:
 			out.QueueDisc = unix.ByteSliceToString(value)
+		case unix.IFLA_LINKINFO:
+			nested = out.parseKind(value)
 		}
 	})
+	if err == nil {
+		err = nested
+	}
 	if err != nil {
 		return Link{}, fmt.Errorf("parse link %s: %w", out.Name, err)
 	}
@@ -112,9 +121,6 @@ func link(l netlink.Link) Link {
 		Up: a.Flags&net.FlagUp != 0, Running: a.RawFlags&unix.IFF_RUNNING != 0, Loopback: a.Flags&net.FlagLoopback != 0,
 		OperState: a.OperState.String(), Master: a.MasterIndex, Parent: a.ParentIndex, Alias: a.Alias,
 		Flags: a.RawFlags,
-	}
-	if a.Slave != nil {
-		out.MasterKind = a.Slave.SlaveType()
 	}
 	if v, ok := l.(*netlink.Vlan); ok {
 		out.VLAN = VLAN{ID: uint16(v.VlanId), Protocol: uint16(v.VlanProtocol)}
@@ -144,6 +150,7 @@ type Address struct {
 	Flags     uint32 // IFA_F_…: permanent, tentative, dadfailed, …
 	// Valid and Preferred are the seconds that it still lives; [Forever] without end. To add one, zero means Forever.
 	Valid, Preferred uint32
+	Priority         uint32 // metric of the route to its network; 0 is the kernel's choice
 }
 
 // Forever is a lifetime without end.
@@ -155,12 +162,17 @@ func (c *Conn) Addresses() ([]Address, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list addresses: %w", err)
 	}
+	priorities, err := c.priorities()
+	if err != nil {
+		return nil, fmt.Errorf("list addresses: %w", err)
+	}
 	out := make([]Address, 0, len(list))
 	for _, a := range list {
 		b, _ := netip.AddrFromSlice(a.Broadcast)
 		out = append(out, Address{
 			Link: a.LinkIndex, Prefix: prefix(a.IPNet), Peer: prefix(a.Peer), Broadcast: b.Unmap(), Label: a.Label,
 			Scope: Scope(a.Scope), Flags: uint32(a.Flags), Valid: uint32(a.ValidLft), Preferred: uint32(a.PreferedLft),
+			Priority: priorities[holder{a.LinkIndex, addr(a.IP)}],
 		})
 	}
 	return out, nil
@@ -168,6 +180,12 @@ func (c *Conn) Addresses() ([]Address, error) {
 
 // AddAddress gives a link an address. Zero lifetimes mean for ever. The error is fs.ErrExist if it has it.
 func (c *Conn) AddAddress(a Address) error {
+	if a.Priority != 0 {
+		if err := c.addPrioritised(a); err != nil {
+			return fmt.Errorf("add %s to link %d: %w", a.Prefix, a.Link, err)
+		}
+		return nil
+	}
 	if err := c.h.AddrAdd(byIndex(a.Link), address(a)); err != nil {
 		return fmt.Errorf("add %s to link %d: %w", a.Prefix, a.Link, err)
 	}

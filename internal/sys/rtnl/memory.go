@@ -195,6 +195,9 @@ func connected(a Address) Route {
 	if a.Prefix.Addr().Is6() {
 		r.Source, r.Scope, r.Priority = netip.Addr{}, ScopeGlobal, 256
 	}
+	if a.Priority != 0 {
+		r.Priority = int(a.Priority)
+	}
 	return r
 }
 

@@ -31,6 +31,13 @@ type namespace interface {
 	AddRule(Rule) error
 	RemoveRule(Rule) error
 	Watch(ctx context.Context, what Change, fn func(Change) error) error
+	AddLink(NewLink) error
+	DeleteLink(index int) error
+	SetMaster(index, master int) error
+	SetBridge(index int, b Bridge) error
+	SetBondPrimary(index, primary int) error
+	SetMulticast(index int, on bool) error
+	SetAlias(index int, alias string) error
 }
 
 var (
@@ -135,6 +142,8 @@ func suite(t *testing.T, n namespace, a, b int) {
 
 	rules(t, n)
 	watch(t, n, a)
+	kinds(t, n, a)
+	priorities(t, n, a)
 
 	if err := n.RemoveAddress(address); err != nil {
 		t.Errorf("RemoveAddress() = %v", err)
@@ -172,6 +181,149 @@ func rules(t *testing.T, n namespace) {
 	}
 }
 
+// priorities holds that an address may say what the route to its network is worth.
+func priorities(t *testing.T, n namespace, a int) {
+	for _, p := range []netip.Prefix{netip.MustParsePrefix("198.51.100.9/24"), netip.MustParsePrefix("2001:db8:9::9/64")} {
+		x := Address{Link: a, Prefix: p, Priority: 77, Flags: unix.IFA_F_NODAD}
+		if err := n.AddAddress(x); err != nil {
+			t.Fatal(err)
+		}
+		if err := n.AddAddress(x); !errors.Is(err, fs.ErrExist) {
+			t.Errorf("AddAddress(again) = %v; want fs.ErrExist", err)
+		}
+		list, err := n.Addresses()
+		if !slices.ContainsFunc(list, func(y Address) bool { return y.Prefix == p && y.Priority == 77 && y.Valid == Forever }) {
+			t.Errorf("Addresses() = %+v, %v; want %s with a priority", list, err, p)
+		}
+		routes, err := n.Routes()
+		if !slices.ContainsFunc(routes, func(r Route) bool { return r.Destination == p.Masked() && r.Priority == 77 }) {
+			t.Errorf("Routes() = %+v, %v; want one to %s with the priority", routes, err, p.Masked())
+		}
+		if err := n.RemoveAddress(x); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// kinds holds what is the same for links of all kinds, and what a kernel of any make can do with bridges and pairs.
+func kinds(t *testing.T, n namespace, a int) {
+	link := func(name string) Link {
+		t.Helper()
+		l, err := n.LinkByName(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	mac := net.HardwareAddr{2, 0, 0, 0, 0, 9}
+	if err := n.AddLink(NewLink{Name: "br0", Kind: "bridge", HardwareAddr: mac, Bridge: &Bridge{STP: true}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.AddLink(NewLink{Name: "br0", Kind: "bridge"}); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("AddLink(again) = %v; want fs.ErrExist", err)
+	}
+	br := link("br0")
+	if br.Kind != "bridge" || br.Bridge == nil || *br.Bridge != (Bridge{STP: true}) || br.HardwareAddr.String() != mac.String() || br.Up {
+		t.Errorf("br0 = %+v, %+v", br, br.Bridge)
+	}
+	if err := errors.Join(n.SetBridge(br.Index, Bridge{}), n.SetAlias(br.Index, "lan"), n.SetMulticast(br.Index, false), n.SetMaster(a, br.Index)); err != nil {
+		t.Fatal(err)
+	}
+	if br = link("br0"); *br.Bridge != (Bridge{}) || br.Alias != "lan" || br.Flags&unix.IFF_MULTICAST != 0 {
+		t.Errorf("br0 after changes = %+v, %+v", br, br.Bridge)
+	}
+	switch err := n.SetBridge(br.Index, Bridge{VLANFiltering: true}); {
+	case errors.Is(err, unix.EOPNOTSUPP):
+		t.Log("bridges of this kernel do not look at VLANs")
+	case err != nil || !link("br0").Bridge.VLANFiltering:
+		t.Errorf("SetBridge(VLAN filtering) = %v; br0 = %+v", err, link("br0"))
+	}
+	if l := link("a"); l.Master != br.Index || l.MasterKind != "bridge" {
+		t.Errorf("a as a port = %+v", l)
+	}
+	if err := n.SetMaster(a, 0); err != nil || link("a").Master != 0 {
+		t.Errorf("SetMaster(a, 0) = %v; a = %+v", err, link("a"))
+	}
+	if err := errors.Join(n.SetMulticast(br.Index, true), n.SetMaster(a, br.Index), n.DeleteLink(br.Index)); err != nil {
+		t.Error(err)
+	}
+	if l := link("a"); l.Master != 0 {
+		t.Errorf("a after its bridge is gone = %+v", l)
+	}
+	if err := n.AddLink(NewLink{Name: "x", Kind: "veth", Peer: "y"}); err != nil {
+		t.Fatal(err)
+	}
+	if x, y := link("x"), link("y"); x.Parent != y.Index || y.Parent != x.Index || x.Kind != "veth" {
+		t.Errorf("x = %+v, y = %+v; want a pair", x, y)
+	}
+	if err := n.DeleteLink(link("y").Index); err != nil {
+		t.Error(err)
+	}
+	if _, err := n.LinkByName("x"); !errors.Is(err, unix.ENODEV) {
+		t.Errorf("LinkByName(x) without its peer = %v; want ENODEV", err)
+	}
+	if err := n.DeleteLink(4711); !errors.Is(err, unix.ENODEV) {
+		t.Errorf("DeleteLink(4711) = %v; want ENODEV", err)
+	}
+	optionalKinds(t, n, a)
+}
+
+// optionalKinds are those that not every kernel has: who has none of a kind says so, and nothing else.
+func optionalKinds(t *testing.T, n namespace, a int) {
+	bond := &Bond{Mode: 1, Options: map[BondOption]uint32{BondMIIMon: 200, BondNumPeerNotif: 3, BondUpDelay: 400}}
+	for _, k := range []NewLink{
+		{Name: "vlan", Kind: "vlan", Parent: a, VLAN: VLAN{ID: 100, Protocol: unix.ETH_P_8021AD}},
+		{Name: "bond", Kind: "bond", Bond: bond},
+		{Name: "dummy", Kind: "dummy", HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 8}},
+		{Name: "vrf", Kind: "vrf", Table: 100},
+		{Name: "wg", Kind: "wireguard"},
+	} {
+		err := n.AddLink(k)
+		if errors.Is(err, unix.EOPNOTSUPP) {
+			t.Logf("this kernel makes no %s", k.Kind)
+			continue
+		}
+		l, err2 := n.LinkByName(k.Name)
+		if err != nil || err2 != nil {
+			t.Errorf("AddLink(%+v) = %v, %v", k, err, err2)
+			continue
+		}
+		if l.Kind != k.Kind || l.VLAN != k.VLAN || l.Table != k.Table || k.Parent != 0 && l.Parent != a || k.HardwareAddr != nil && l.HardwareAddr.String() != k.HardwareAddr.String() {
+			t.Errorf("AddLink(%+v) made %+v", k, l)
+		}
+		if k.Kind == "bond" {
+			members(t, n, a, l, *bond)
+		}
+		if err := n.DeleteLink(l.Index); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// members holds what a bond does with a member.
+func members(t *testing.T, n namespace, a int, l Link, want Bond) {
+	if l.Bond == nil || l.Bond.Mode != want.Mode {
+		t.Fatalf("bond = %+v; want mode %d", l.Bond, want.Mode)
+	}
+	for o, v := range want.Options {
+		if l.Bond.Options[o] != v {
+			t.Errorf("option %d = %d; want %d", o, l.Bond.Options[o], v)
+		}
+	}
+	if err := n.SetMaster(a, l.Index); err == nil {
+		t.Error("a link that is up went into a bond")
+	}
+	if err := errors.Join(n.SetUp(a, false), n.SetMaster(a, l.Index), n.SetBondPrimary(l.Index, a)); err != nil {
+		t.Error(err)
+	}
+	if b, err := n.LinkByName(l.Name); err != nil || b.Bond.Primary != a {
+		t.Errorf("primary = %+v, %v; want %d", b.Bond, err, a)
+	}
+	if err := errors.Join(n.SetMaster(a, 0), n.SetUp(a, true)); err != nil {
+		t.Error(err)
+	}
+}
+
 // watch is told of what it asked for, at first of all of that.
 func watch(t *testing.T, n namespace, a int) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -200,6 +352,8 @@ func FuzzMessages(f *testing.F) {
 	f.Add(append(make([]byte, 12), 8, 0, 15, 0, 1, 0, 0, 0))
 	f.Fuzz(func(_ *testing.T, m []byte) {
 		_, _ = parseRule(m)
+		_, _ = parseBond(m)
+		_ = parsePriority(m, map[holder]uint32{})
 		_ = eachAttribute(m, func(uint16, []byte) {})
 	})
 }

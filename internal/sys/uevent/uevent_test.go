@@ -1,0 +1,76 @@
+package uevent
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const disk = "add@/devices/pci0000:00/0000:00:03.0/virtio0/block/vda\x00ACTION=add\x00DEVPATH=/devices/pci0000:00/0000:00:03.0/virtio0/block/vda\x00SUBSYSTEM=block\x00DEVNAME=vda\x00DEVTYPE=disk\x00SEQNUM=1234\x00"
+
+func TestAMessageOfTheKernelIsRead(t *testing.T) {
+	e, err := Parse([]byte(disk))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Event{Action: "add", Path: "/devices/pci0000:00/0000:00:03.0/virtio0/block/vda", Vars: map[string]string{
+		"ACTION": "add", "DEVPATH": "/devices/pci0000:00/0000:00:03.0/virtio0/block/vda", "SUBSYSTEM": "block", "DEVNAME": "vda", "DEVTYPE": "disk", "SEQNUM": "1234",
+	}}
+	if d := cmp.Diff(want, e); d != "" {
+		t.Errorf("Parse() (-want +got):\n%s", d)
+	}
+	for _, bad := range []string{"", "libudev\x00\xfe\xed\xca\xfe", "add@", "@/x", "add@/x\x00a"} {
+		if _, err := Parse([]byte(bad)); !errors.Is(err, errFormat) {
+			t.Errorf("Parse(%q) = %v; want that it is no message", bad, err)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(disk))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if e, err := Parse(b); err == nil && (e.Action == "" || e.Path == "" || e.Vars == nil) {
+			t.Errorf("Parse(%q) = %+v", b, e)
+		}
+	})
+}
+
+func TestTheDevicesThatAreThereSayWhatTheyAre(t *testing.T) {
+	root := t.TempDir()
+	for p, text := range map[string]string{
+		"a/modalias": "pci:v00001AF4\n", "a/b/modalias": "virtio:d2\n", "c/modalias": "virtio:d2\n", "d/modalias": "\n", "e/uevent": "x\n",
+	} {
+		file := filepath.Join(root, "sys/devices", p)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := Aliases(root)
+	if d := cmp.Diff([]string{"pci:v00001AF4", "virtio:d2"}, got); d != "" || err != nil {
+		t.Errorf("Aliases() (-want +got):\n%s, %v", d, err)
+	}
+}
+
+func TestWaitingEndsWithItsContext(t *testing.T) {
+	l, err := Listen()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	ended := errors.New("long enough")
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 30*time.Millisecond, ended)
+	defer cancel()
+	for {
+		if _, err = l.Next(ctx); err != nil && !errors.Is(err, ErrLost) { // this machine may have devices that come and go
+			break
+		}
+	}
+	if !errors.Is(err, ended) {
+		t.Errorf("Next() = %v; want the cause of its context", err)
+	}
+}
