@@ -107,6 +107,34 @@ type environment struct {
 	example string
 	result  []*cel.Type
 	env     func() (*cel.Env, error)
+
+	mu       sync.Mutex
+	programs map[string]cel.Program // by text, since an expression is evaluated for each disk or link, and again and again
+}
+
+// maxPrograms bounds what is kept: when it is reached all are dropped, and come back as they are used.
+const maxPrograms = 64
+
+// program returns text compiled.
+func (e *environment) program(text string) (cel.Program, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if p, ok := e.programs[text]; ok {
+		return p, nil
+	}
+	ast, env, err := e.compile(text)
+	if err != nil {
+		return nil, err
+	}
+	p, err := env.Program(ast, cel.CostLimit(costLimit))
+	if err != nil {
+		return nil, err
+	}
+	if e.programs == nil || len(e.programs) >= maxPrograms {
+		e.programs = map[string]cel.Program{}
+	}
+	e.programs[text] = p
+	return p, nil
 }
 
 func newEnvironment(what, example string, result []*cel.Type, options func() []cel.EnvOption) *environment {
@@ -243,11 +271,7 @@ func (e *environment) compile(text string) (*cel.Ast, *cel.Env, error) {
 
 // eval evaluates text under vars.
 func (e *environment) eval(text string, vars map[string]any) (ref.Val, error) {
-	ast, env, err := e.compile(text)
-	if err != nil {
-		return nil, fmt.Errorf("%s %q: %w", e.what, text, err)
-	}
-	program, err := env.Program(ast, cel.CostLimit(costLimit))
+	program, err := e.program(text)
 	if err != nil {
 		return nil, fmt.Errorf("%s %q: %w", e.what, text, err)
 	}

@@ -5,6 +5,17 @@ import (
 	"time"
 )
 
+// Kinds of links, as the kernel names them, that the node makes.
+const (
+	KindBond      = "bond"
+	KindBridge    = "bridge"
+	KindDummy     = "dummy"
+	KindVeth      = "veth"
+	KindVLAN      = "vlan"
+	KindVRF       = "vrf"
+	KindWireguard = "wireguard"
+)
+
 // VLANSpec is a VLAN on a link.
 type VLANSpec struct {
 	VID      uint32       `yaml:"vid" proto:"1"` // 1 to 4094

@@ -15,6 +15,7 @@ import (
 	"context"
 
 	"talos.internal/controller"
+	"talos.internal/internal/netconf"
 	"talos.internal/internal/sys/rtnl"
 	"talos.internal/resource/network"
 )
@@ -28,6 +29,12 @@ type Deps struct {
 	// Platform is what the platform says, once and for all. Without metadata it says nothing, and there is no resource of it.
 	// [Container.Config] makes it for a container.
 	Platform network.PlatformConfig
+	// Seed returns what the platform has handed over, as soon as that is known; nil if Platform says all. It is asked until it answers.
+	Seed func(ctx context.Context) (netconf.Seed, error)
+	// Cmdline is the kernel's command line; empty where it is not the node's.
+	Cmdline string
+	// Devices tells what hardware is behind a link; nil if that is nobody's business, as in a container.
+	Devices func(link string) Device
 	// Events is told of the node's addresses; nil if nobody listens.
 	Events Events
 	// Prober carries out probes; nil means [NetProber].
@@ -43,6 +50,13 @@ type Kernel interface {
 	Watch(ctx context.Context, what rtnl.Change, fn func(rtnl.Change) error) error
 }
 
+// Device is the hardware behind a link. What is not known is empty.
+type Device struct {
+	Driver  string // the module that drives it
+	BusPath string // as its bus names its place: "0000:00:03.0"
+	PCIID   string // "1AF4:1000"
+}
+
 // Host is a machine that has a name.
 type Host interface {
 	// SetHostname names the machine, with at most 64 bytes.
@@ -54,10 +68,12 @@ func Controllers(d Deps) []controller.Controller {
 	if d.Prober == nil {
 		d.Prober = NetProber{}
 	}
+	cmdline, wrong := netconf.ReadCmdline(d.Cmdline, nil) // what is not about links
 	all := []controller.Controller{
-		linkStatus(d.Kernel), addressStatus(d.Kernel), routeStatus(d.Kernel), routingRuleStatus(d.Kernel), hardwareAddr(),
-		hostnameConfig(d.Platform.Metadata != nil && len(d.Platform.Hostnames) > 0), resolverConfig(), timeServerConfig(), probeConfig(), routingRuleConfig(),
-		platformConfig(d.Platform), platformConfigApply(),
+		linkStatus(d.Kernel, d.Devices), addressStatus(d.Kernel), routeStatus(d.Kernel), routingRuleStatus(d.Kernel), hardwareAddr(),
+		hostnameConfig(d.Platform.Metadata != nil && len(d.Platform.Hostnames) > 0, cmdline.Hostnames), resolverConfig(cmdline.Resolvers),
+		timeServerConfig(cmdline.TimeServers), probeConfig(), routingRuleConfig(),
+		&platformConfig{platform: d.Platform, seed: d.Seed, cmdline: wrong}, platformConfigApply(),
 		mergeAddresses(), mergeLinks(), mergeRoutes(), mergeRoutingRules(), mergeHostnames(), mergeResolvers(), mergeTimeServers(),
 		mergeOperators(), mergeProbes(),
 		hostnameSpec(d.Host), resolverSpec(), timeServerSpec(), &probes{prober: d.Prober},

@@ -14,6 +14,7 @@ import (
 	"talos.internal/internal/effective"
 	"talos.internal/resource/files"
 	"talos.internal/resource/network"
+	"talos.internal/state"
 )
 
 // Names of files in /etc.
@@ -24,21 +25,21 @@ const (
 )
 
 func etcFile() controller.Controller {
-	return fromConfig("network.EtcFileController", []controller.Output{controller.Shared[files.EtcFileSpec]()},
+	return effective.Pass("network.EtcFileController", []controller.Output{controller.Shared[files.EtcFileSpec]()},
 		func(ctx context.Context, rt controller.Runtime, c *effective.Config) error {
-			host, named, err := find[network.HostnameStatus](ctx, rt, network.HostnameStatusID)
+			host, named, err := state.Find[network.HostnameStatus](ctx, rt, network.HostnameStatusID)
 			if err != nil {
 				return err
 			}
-			resolvers, resolves, err := find[network.ResolverStatus](ctx, rt, network.ResolverStatusID)
+			resolvers, resolves, err := state.Find[network.ResolverStatus](ctx, rt, network.ResolverStatusID)
 			if err != nil {
 				return err
 			}
-			dns, _, err := find[network.HostDNSConfig](ctx, rt, network.HostDNSConfigID)
+			dns, _, err := state.Find[network.HostDNSConfig](ctx, rt, network.HostDNSConfigID)
 			if err != nil {
 				return err
 			}
-			node, _, err := find[network.NodeAddress](ctx, rt, network.NodeAddressDefault)
+			node, _, err := state.Find[network.NodeAddress](ctx, rt, network.NodeAddressDefault)
 			if err != nil {
 				return err
 			}
@@ -51,7 +52,7 @@ func etcFile() controller.Controller {
 				contents[etcHostname] = []byte(host.Hostname + "\n")
 			}
 			for name, b := range contents {
-				if err := put(ctx, rt, name, files.EtcFileSpec{Contents: b, Mode: 0o644}); err != nil {
+				if err := controller.Put(ctx, rt, name, files.EtcFileSpec{Contents: b, Mode: 0o644}); err != nil {
 					return err
 				}
 			}
@@ -131,18 +132,18 @@ func hosts(h network.HostnameStatus, node []netip.Prefix, static []hostEntry) []
 }
 
 func staticHost() controller.Controller {
-	return fromConfig("network.StaticHostController", []controller.Output{controller.Exclusive[network.StaticHost]()},
+	return effective.Pass("network.StaticHostController", []controller.Output{controller.Exclusive[network.StaticHost]()},
 		func(ctx context.Context, rt controller.Runtime, c *effective.Config) error {
-			host, _, err := find[network.HostnameStatus](ctx, rt, network.HostnameStatusID)
+			host, _, err := state.Find[network.HostnameStatus](ctx, rt, network.HostnameStatusID)
 			if err != nil {
 				return err
 			}
-			node, _, err := find[network.NodeAddress](ctx, rt, network.NodeAddressDefault)
+			node, _, err := state.Find[network.NodeAddress](ctx, rt, network.NodeAddressDefault)
 			if err != nil {
 				return err
 			}
 			for name, addresses := range addressesByName(host, node.Addresses, staticHosts(c)) {
-				if err := put(ctx, rt, name, network.StaticHost{Addresses: addresses}); err != nil {
+				if err := controller.Put(ctx, rt, name, network.StaticHost{Addresses: addresses}); err != nil {
 					return err
 				}
 			}

@@ -10,6 +10,7 @@ import (
 	"talos.internal/api/machinepb"
 	"talos.internal/controller"
 	"talos.internal/resource/network"
+	"talos.internal/state"
 )
 
 // Events is the stream of runtime events.
@@ -22,17 +23,17 @@ type Events interface {
 // to tell.
 func addressEvent(e Events) controller.Controller {
 	var last *machinepb.AddressEvent
-	return &pass{
-		name: "network.AddressEventController",
-		inputs: []controller.Input{
+	return controller.Pass{
+		ControllerName: "network.AddressEventController",
+		From: []controller.Input{
 			controller.Weak[network.HostnameStatus]().Named(network.HostnameStatusID), controller.Weak[network.NodeAddress]().Named(network.NodeAddressCurrent),
 		},
-		once: func(ctx context.Context, rt controller.Runtime, _ *slog.Logger) error {
-			host, named, err := find[network.HostnameStatus](ctx, rt, network.HostnameStatusID)
+		Once: func(ctx context.Context, rt controller.Runtime, _ *slog.Logger) error {
+			host, named, err := state.Find[network.HostnameStatus](ctx, rt, network.HostnameStatusID)
 			if err != nil {
 				return err
 			}
-			node, _, err := find[network.NodeAddress](ctx, rt, network.NodeAddressCurrent)
+			node, _, err := state.Find[network.NodeAddress](ctx, rt, network.NodeAddressCurrent)
 			if err != nil {
 				return err
 			}

@@ -16,26 +16,27 @@ import (
 	"talos.internal/resource"
 	"talos.internal/resource/cluster"
 	"talos.internal/resource/network"
+	"talos.internal/state"
 )
 
 // hostnameConfig is told whether the platform names the machine. Then it needs no name of its own making, which it would
 // have for a moment at boot only, until the platform's is applied.
-func hostnameConfig(named bool) controller.Controller {
-	return fromConfig("network.HostnameConfigController", []controller.Output{wishes[network.HostnameSpec]()},
+func hostnameConfig(named bool, cmdline []network.HostnameSpec) controller.Controller {
+	return effective.Pass("network.HostnameConfigController", []controller.Output{wishes[network.HostnameSpec]()},
 		func(ctx context.Context, rt controller.Runtime, c *effective.Config) error {
 			var doc *netdoc.HostnameConfig
 			if c != nil {
 				doc, _ = schema.Find[*netdoc.HostnameConfig](c.Set)
 			}
-			identity, _, err := find[cluster.Identity](ctx, rt, cluster.IdentityID)
+			identity, _, err := state.Find[cluster.Identity](ctx, rt, cluster.IdentityID)
 			if err != nil {
 				return err
 			}
-			node, _, err := find[network.NodeAddress](ctx, rt, network.NodeAddressDefault)
+			node, _, err := state.Find[network.NodeAddress](ctx, rt, network.NodeAddressDefault)
 			if err != nil {
 				return err
 			}
-			for _, s := range hostnameWishes(doc, identity.NodeID, node.Addresses) {
+			for _, s := range append(hostnameWishes(doc, identity.NodeID, node.Addresses), cmdline...) {
 				if named && s.Layer == network.LayerDefault {
 					continue
 				}

@@ -11,19 +11,20 @@ import (
 	"talos.internal/internal/sys/rtnl"
 	"talos.internal/resource"
 	"talos.internal/resource/network"
+	"talos.internal/state"
 )
 
 // fromKernel is a pass that mirrors what the kernel has.
 func fromKernel[S resource.Spec](k Kernel, name string, what rtnl.Change, output controller.Output, read func() (map[string]S, error), inputs ...controller.Input) controller.Controller {
-	return &pass{
-		name: name, inputs: inputs, outputs: []controller.Output{output}, watch: watching(k, what),
-		once: func(ctx context.Context, rt controller.Runtime, _ *slog.Logger) error {
+	return controller.Pass{
+		ControllerName: name, From: inputs, To: []controller.Output{output}, Watch: watching(k, what),
+		Once: func(ctx context.Context, rt controller.Runtime, _ *slog.Logger) error {
 			all, err := read()
 			if err != nil {
 				return err
 			}
 			for id, spec := range all {
-				if err := put(ctx, rt, id, spec); err != nil {
+				if err := controller.Put(ctx, rt, id, spec); err != nil {
 					return err
 				}
 			}
@@ -32,12 +33,17 @@ func fromKernel[S resource.Spec](k Kernel, name string, what rtnl.Change, output
 	}
 }
 
-func linkStatus(k Kernel) controller.Controller {
+func linkStatus(k Kernel, devices func(string) Device) controller.Controller {
 	return fromKernel(k, "network.LinkStatusController", rtnl.Links, controller.Exclusive[network.LinkStatus](), func() (map[string]network.LinkStatus, error) {
 		links, err := k.Links()
 		out := make(map[string]network.LinkStatus, len(links))
 		for _, l := range links {
-			out[l.Name] = linkStatusOf(l)
+			s := linkStatusOf(l)
+			if devices != nil && s.Kind == "" && s.Type == network.LinkTypeEther {
+				d := devices(l.Name)
+				s.Driver, s.BusPath, s.PCIID = d.Driver, d.BusPath, d.PCIID
+			}
+			out[l.Name] = s
 		}
 		return out, err
 	}, controller.Weak[network.LinkRefresh]())
@@ -58,6 +64,35 @@ func linkStatusOf(l rtnl.Link) network.LinkStatus {
 	}
 	if l.VLAN != (rtnl.VLAN{}) {
 		out.VLAN = &network.VLANSpec{VID: uint32(l.VLAN.ID), Protocol: network.VLANProtocol(l.VLAN.Protocol)}
+	}
+	if l.Bridge != nil {
+		out.BridgeMaster = &network.BridgeMasterSpec{STP: network.STPSpec{Enabled: l.Bridge.STP}, VLAN: network.BridgeVLANSpec{FilteringEnabled: l.Bridge.VLANFiltering}}
+	}
+	if l.Table != 0 {
+		out.VRFMaster = &network.VRFMasterSpec{Table: network.RoutingTable(l.Table)}
+	}
+	if l.Bond != nil {
+		out.BondMaster = bondOf(*l.Bond)
+	}
+	return out
+}
+
+// bondOf converts.
+func bondOf(b rtnl.Bond) *network.BondMasterSpec {
+	o := b.Options
+	out := &network.BondMasterSpec{
+		Mode: network.BondMode(b.Mode), HashPolicy: network.BondXmitHashPolicy(o[rtnl.BondXmitHashPolicy]), LACPRate: network.LACPRate(o[rtnl.BondLACPRate]),
+		ARPValidate: network.ARPValidate(o[rtnl.BondARPValidate]), ARPAllTargets: network.ARPAllTargets(o[rtnl.BondARPAllTargets]),
+		PrimaryReselect: network.PrimaryReselect(o[rtnl.BondPrimaryReselect]), FailOverMAC: network.FailOverMAC(o[rtnl.BondFailOverMAC]),
+		ADSelect: network.ADSelect(o[rtnl.BondADSelect]), MIIMon: o[rtnl.BondMIIMon], UpDelay: o[rtnl.BondUpDelay], DownDelay: o[rtnl.BondDownDelay],
+		ARPInterval: o[rtnl.BondARPInterval], ResendIGMP: o[rtnl.BondResendIGMP], MinLinks: o[rtnl.BondMinLinks], LPInterval: o[rtnl.BondLPInterval],
+		PacketsPerSlave: o[rtnl.BondPacketsPerSlave], NumPeerNotify: o[rtnl.BondNumPeerNotif], TLBDynamicLB: o[rtnl.BondTLBDynamicLB],
+		AllSlavesActive: o[rtnl.BondAllSlavesActive], UseCarrier: o[rtnl.BondUseCarrier] != 0, ADActorSysPrio: o[rtnl.BondADActorSysPrio],
+		ADUserPortKey: o[rtnl.BondADUserPortKey], PeerNotifyDelay: o[rtnl.BondPeerNotifDelay], ARPIPTargets: b.ARPTargets, NSIP6Targets: b.NSTargets,
+		ADLACPActive: network.ADLACPActive(o[rtnl.BondLACPActive]), MissedMax: o[rtnl.BondMissedMax],
+	}
+	if b.Primary != 0 {
+		out.PrimaryIndex = new(uint32(b.Primary))
 	}
 	return out
 }
@@ -102,7 +137,7 @@ func addressStatus(k Kernel) controller.Controller {
 		out := make(map[string]network.AddressStatus, len(addresses))
 		for _, a := range addresses {
 			if name := link[a.Link]; name != "" {
-				out[AddressID(name, a.Prefix.String())] = addressStatusOf(a, name)
+				out[network.AddressID(name, a.Prefix)] = addressStatusOf(a, name)
 			}
 		}
 		return out, err
@@ -134,7 +169,7 @@ func routeStatuses(routes []rtnl.Route, link map[int]string) map[string]network.
 	out := make(map[string]network.RouteStatus, len(routes))
 	for _, r := range slices.SortedStableFunc(slices.Values(routes), func(a, b rtnl.Route) int { return a.Link - b.Link }) {
 		s := routeStatusOf(r, link)
-		id := routeID(s.Table, s.Family, s.Gateway, s.Destination, s.Priority)
+		id := network.RouteID(s.Table, s.Family, s.Gateway, s.Destination, s.Priority)
 		if _, taken := out[id]; (taken || s.Family == network.FamilyInet6) && s.OutLinkName != "" {
 			id = s.OutLinkName + "/" + id
 		}
@@ -182,7 +217,7 @@ func routingRuleStatuses(rules []rtnl.Rule) map[string]network.RoutingRuleStatus
 		if r.IPv6 {
 			s.Family = network.FamilyInet6
 		}
-		id := routingRuleID(s.Family, s.Priority)
+		id := network.RoutingRuleID(s.Family, s.Priority)
 		if _, taken := out[id]; taken {
 			var b strings.Builder
 			b.WriteString(id)
@@ -204,11 +239,11 @@ func text(p netip.Prefix) string {
 }
 
 func hardwareAddr() controller.Controller {
-	return &pass{
-		name: "network.HardwareAddrController", inputs: []controller.Input{controller.Weak[network.LinkStatus]()},
-		outputs: []controller.Output{controller.Exclusive[network.HardwareAddress]()},
-		once: func(ctx context.Context, rt controller.Runtime, _ *slog.Logger) error {
-			list, err := running[network.LinkStatus](ctx, rt)
+	return controller.Pass{
+		ControllerName: "network.HardwareAddrController", From: []controller.Input{controller.Weak[network.LinkStatus]()},
+		To: []controller.Output{controller.Exclusive[network.HardwareAddress]()},
+		Once: func(ctx context.Context, rt controller.Runtime, _ *slog.Logger) error {
+			list, err := controller.Running[network.LinkStatus](ctx, rt)
 			if err != nil {
 				return err
 			}
@@ -216,12 +251,12 @@ func hardwareAddr() controller.Controller {
 			for _, r := range list {
 				links[r.Metadata().ID()] = r.Spec()
 			}
-			last, _, err := find[network.HardwareAddress](ctx, rt, network.FirstHardwareAddressID)
+			last, _, err := state.Find[network.HardwareAddress](ctx, rt, network.FirstHardwareAddressID)
 			if err != nil {
 				return err
 			}
 			if first, ok := firstHardwareAddr(links, last); ok {
-				return put(ctx, rt, network.FirstHardwareAddressID, first)
+				return controller.Put(ctx, rt, network.FirstHardwareAddressID, first)
 			}
 			return nil
 		},

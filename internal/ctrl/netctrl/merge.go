@@ -2,7 +2,6 @@ package netctrl
 
 import (
 	"cmp"
-	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -49,28 +48,25 @@ func whole[S any](below *S, w S) { *below = w }
 // MergeAddresses merges by link and address: the highest wish counts, whole.
 func MergeAddresses(all []Wish[network.AddressSpec]) map[string]network.AddressSpec {
 	return merge(all, func(s *network.AddressSpec) network.ConfigLayer { return s.Layer },
-		func(w Wish[network.AddressSpec]) string { return AddressID(w.Spec.LinkName, w.Spec.Address.String()) }, whole)
+		func(w Wish[network.AddressSpec]) string { return w.Spec.ID() }, whole)
 }
 
 // MergeRoutes merges by table, family, gateway, destination and metric: the highest wish counts, whole.
 func MergeRoutes(all []Wish[network.RouteSpec]) map[string]network.RouteSpec {
 	return merge(all, func(s *network.RouteSpec) network.ConfigLayer { return s.Layer },
-		func(w Wish[network.RouteSpec]) string {
-			s := w.Spec
-			return routeID(s.Table, s.Family, s.Gateway, s.Destination, s.Priority)
-		}, whole)
+		func(w Wish[network.RouteSpec]) string { return w.Spec.ID() }, whole)
 }
 
 // MergeRoutingRules merges by family and priority: the highest wish counts, whole.
 func MergeRoutingRules(all []Wish[network.RoutingRuleSpec]) map[string]network.RoutingRuleSpec {
 	return merge(all, func(s *network.RoutingRuleSpec) network.ConfigLayer { return s.Layer },
-		func(w Wish[network.RoutingRuleSpec]) string { return routingRuleID(w.Spec.Family, w.Spec.Priority) }, whole)
+		func(w Wish[network.RoutingRuleSpec]) string { return w.Spec.ID() }, whole)
 }
 
 // MergeOperators merges by operator and link: the highest wish counts, whole. A shared address is an operator of its own.
 func MergeOperators(all []Wish[network.OperatorSpec]) map[string]network.OperatorSpec {
 	return merge(all, func(s *network.OperatorSpec) network.ConfigLayer { return s.Layer },
-		func(w Wish[network.OperatorSpec]) string { return operatorID(w.Spec) }, whole)
+		func(w Wish[network.OperatorSpec]) string { return w.Spec.ID() }, whole)
 }
 
 // MergeProbes merges by name: the highest wish counts, whole.
@@ -200,33 +196,6 @@ func overWireguard(below, w *network.WireguardSpec) *network.WireguardSpec {
 	return &out
 }
 
-// AddressID is the id of an address of a link.
-func AddressID(link, prefix string) string { return link + "/" + prefix }
-
-// routeID is the id of a route: "inet4/10.5.0.1//1024" for a default route. Tables other than the main one go before it.
-func routeID(table network.RoutingTable, family network.Family, gateway, destination fmt.Stringer, priority uint32) string {
-	text := func(v fmt.Stringer) string {
-		if z, ok := v.(interface{ IsValid() bool }); ok && !z.IsValid() {
-			return ""
-		}
-		return v.String()
-	}
-	id := fmt.Sprintf("%s/%s/%s/%d", family, text(gateway), text(destination), priority)
-	if table != network.TableMain && table != network.TableUnspec {
-		id = table.String() + "/" + id
-	}
-	return id
-}
-
-// operatorID is the id of an operator. There may be several shared addresses on one link.
-func operatorID(s network.OperatorSpec) string {
-	id := s.Operator.String() + "/" + s.LinkName
-	if s.VIP != nil {
-		id += "/" + s.VIP.IP.String()
-	}
-	return id
-}
-
 // probeID names a probe that has no name by what it asks.
 func probeID(s network.ProbeSpec) string {
 	switch {
@@ -236,8 +205,4 @@ func probeID(s network.ProbeSpec) string {
 		return "http:" + s.HTTP.URL.String()
 	}
 	return "empty"
-}
-
-func routingRuleID(family network.Family, priority uint32) string {
-	return fmt.Sprintf("%s/%d", family, priority)
 }

@@ -12,10 +12,10 @@ import (
 
 // merger is the controller that merges the wishes of one kind.
 func merger[S resource.Spec](name string, decide func([]Wish[S]) map[string]S) controller.Controller {
-	return &pass{
-		name: name, inputs: []controller.Input{controller.Weak[S]().In(network.ConfigNamespace)}, outputs: []controller.Output{controller.Exclusive[S]()},
-		once: func(ctx context.Context, rt controller.Runtime, _ *slog.Logger) error {
-			list, err := running[S](ctx, rt, state.In(network.ConfigNamespace))
+	return controller.Pass{
+		ControllerName: name, From: []controller.Input{controller.Weak[S]().In(network.ConfigNamespace)}, To: []controller.Output{controller.Exclusive[S]()},
+		Once: func(ctx context.Context, rt controller.Runtime, _ *slog.Logger) error {
+			list, err := controller.Running[S](ctx, rt, state.In(network.ConfigNamespace))
 			if err != nil {
 				return err
 			}
@@ -24,7 +24,7 @@ func merger[S resource.Spec](name string, decide func([]Wish[S]) map[string]S) c
 				all = append(all, Wish[S]{r.Metadata().ID(), r.Spec()})
 			}
 			for id, spec := range decide(all) {
-				if err := put(ctx, rt, id, spec); err != nil {
+				if err := controller.Put(ctx, rt, id, spec); err != nil {
 					return err
 				}
 			}

@@ -14,10 +14,11 @@ import (
 	"talos.internal/internal/effective"
 	"talos.internal/resource/kube"
 	"talos.internal/resource/network"
+	"talos.internal/state"
 )
 
 func sortAlgorithm() controller.Controller {
-	return fromConfig("network.NodeAddressSortAlgorithmController", []controller.Output{controller.Exclusive[network.NodeAddressSortAlgorithm]()},
+	return effective.Pass("network.NodeAddressSortAlgorithmController", []controller.Output{controller.Exclusive[network.NodeAddressSortAlgorithm]()},
 		func(ctx context.Context, rt controller.Runtime, c *effective.Config) error {
 			out := network.NodeAddressSortAlgorithm{Algorithm: network.SortV1}
 			if c != nil {
@@ -25,12 +26,12 @@ func sortAlgorithm() controller.Controller {
 					out.Algorithm = network.SortV2
 				}
 			}
-			return put(ctx, rt, network.NodeAddressSortAlgorithmID, out)
+			return controller.Put(ctx, rt, network.NodeAddressSortAlgorithmID, out)
 		})
 }
 
 func addressFilter() controller.Controller {
-	return fromConfig("k8s.AddressFilterController", []controller.Output{controller.Exclusive[network.NodeAddressFilter]()},
+	return effective.Pass("k8s.AddressFilterController", []controller.Output{controller.Exclusive[network.NodeAddressFilter]()},
 		func(ctx context.Context, rt controller.Runtime, c *effective.Config) error {
 			if c == nil {
 				return nil
@@ -44,12 +45,12 @@ func addressFilter() controller.Controller {
 				subnets = append(subnets, p.Masked())
 			}
 			// A CNI may be told to take pods' addresses from elsewhere: then only the Node object says so.
-			name, ok, err := find[kube.Nodename](ctx, rt, kube.NodenameID)
+			name, ok, err := state.Find[kube.Nodename](ctx, rt, kube.NodenameID)
 			if err != nil {
 				return err
 			}
 			if ok {
-				node, _, err := find[kube.NodeStatus](ctx, rt, name.Name)
+				node, _, err := state.Find[kube.NodeStatus](ctx, rt, name.Name)
 				if err != nil {
 					return err
 				}
@@ -59,44 +60,44 @@ func addressFilter() controller.Controller {
 					}
 				}
 			}
-			if err := put(ctx, rt, network.FilterNoK8s, network.NodeAddressFilter{ExcludeSubnets: subnets}); err != nil {
+			if err := controller.Put(ctx, rt, network.FilterNoK8s, network.NodeAddressFilter{ExcludeSubnets: subnets}); err != nil {
 				return err
 			}
-			return put(ctx, rt, network.FilterOnlyK8s, network.NodeAddressFilter{IncludeSubnets: subnets})
+			return controller.Put(ctx, rt, network.FilterOnlyK8s, network.NodeAddressFilter{IncludeSubnets: subnets})
 		},
 		controller.Weak[kube.NodeStatus](), controller.Weak[kube.Nodename]())
 }
 
 func nodeAddress() controller.Controller {
-	return &pass{
-		name: "network.NodeAddressController",
-		inputs: []controller.Input{
+	return controller.Pass{
+		ControllerName: "network.NodeAddressController",
+		From: []controller.Input{
 			controller.Weak[network.AddressStatus](), controller.Weak[network.LinkStatus](), controller.Weak[network.NodeAddressFilter](),
 			controller.Weak[network.NodeAddressSortAlgorithm](),
 		},
-		outputs: []controller.Output{controller.Exclusive[network.NodeAddress]()},
-		once: func(ctx context.Context, rt controller.Runtime, _ *slog.Logger) error {
+		To: []controller.Output{controller.Exclusive[network.NodeAddress]()},
+		Once: func(ctx context.Context, rt controller.Runtime, _ *slog.Logger) error {
 			facts := addressFacts{links: map[string]network.LinkStatus{}, filters: map[string]network.NodeAddressFilter{}}
-			algorithm, _, err := find[network.NodeAddressSortAlgorithm](ctx, rt, network.NodeAddressSortAlgorithmID)
+			algorithm, _, err := state.Find[network.NodeAddressSortAlgorithm](ctx, rt, network.NodeAddressSortAlgorithmID)
 			if err != nil {
 				return err
 			}
 			facts.algorithm = algorithm.Algorithm
-			addresses, err := running[network.AddressStatus](ctx, rt)
+			addresses, err := controller.Running[network.AddressStatus](ctx, rt)
 			if err != nil {
 				return err
 			}
 			for _, r := range addresses {
 				facts.addresses = append(facts.addresses, r.Spec())
 			}
-			links, err := running[network.LinkStatus](ctx, rt)
+			links, err := controller.Running[network.LinkStatus](ctx, rt)
 			if err != nil {
 				return err
 			}
 			for _, r := range links {
 				facts.links[r.Metadata().ID()] = r.Spec()
 			}
-			filters, err := running[network.NodeAddressFilter](ctx, rt)
+			filters, err := controller.Running[network.NodeAddressFilter](ctx, rt)
 			if err != nil {
 				return err
 			}
@@ -104,14 +105,14 @@ func nodeAddress() controller.Controller {
 				facts.filters[r.Metadata().ID()] = r.Spec()
 			}
 			for id, p := range map[string]*[]netip.Prefix{network.NodeAddressDefault: &facts.lastDefault, network.NodeAddressAccumulative: &facts.everHad} {
-				last, _, err := find[network.NodeAddress](ctx, rt, id)
+				last, _, err := state.Find[network.NodeAddress](ctx, rt, id)
 				if err != nil {
 					return err
 				}
 				*p = last.Addresses
 			}
 			for id, list := range nodeAddresses(facts) {
-				if err := put(ctx, rt, id, network.NodeAddress{Addresses: list, SortAlgorithm: facts.algorithm}); err != nil {
+				if err := controller.Put(ctx, rt, id, network.NodeAddress{Addresses: list, SortAlgorithm: facts.algorithm}); err != nil {
 					return err
 				}
 			}

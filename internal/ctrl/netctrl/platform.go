@@ -9,8 +9,10 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 
 	"talos.internal/controller"
+	"talos.internal/internal/netconf"
 	"talos.internal/resource"
 	"talos.internal/resource/network"
 	"talos.internal/resource/runtime"
@@ -68,16 +70,104 @@ func ParseResolvConf(text string) (servers []netip.Addr, search []string) {
 	return servers, search
 }
 
-func platformConfig(c network.PlatformConfig) controller.Controller {
-	return &pass{
-		name: "network.PlatformConfigController", outputs: []controller.Output{controller.Exclusive[network.PlatformConfig]()},
-		once: func(ctx context.Context, rt controller.Runtime, _ *slog.Logger) error {
-			if c.Metadata == nil {
-				return nil
-			}
-			return put(ctx, rt, network.PlatformConfigActive, c)
-		},
+// platformConfig is the controller that writes what the platform says. A seed may mean links by what they are: it is read anew whenever
+// there are other links.
+type platformConfig struct {
+	platform network.PlatformConfig
+	seed     func(context.Context) (netconf.Seed, error)
+	cmdline  error // what of the command line cannot be read; said once
+
+	mu   sync.Mutex
+	have *netconf.Seed // nil until the platform has spoken
+	said string
+}
+
+// Name implements [controller.Controller].
+func (*platformConfig) Name() string { return "network.PlatformConfigController" }
+
+// Inputs implements [controller.Controller].
+func (p *platformConfig) Inputs() []controller.Input {
+	own := controller.DestroyReady[network.PlatformConfig]()
+	if p.seed == nil {
+		return []controller.Input{own}
 	}
+	return []controller.Input{own, controller.Weak[network.LinkStatus]()}
+}
+
+// Outputs implements [controller.Controller].
+func (*platformConfig) Outputs() []controller.Output {
+	return []controller.Output{controller.Exclusive[network.PlatformConfig]()}
+}
+
+// Run implements [controller.Controller].
+func (p *platformConfig) Run(ctx context.Context, rt controller.Runtime, log *slog.Logger) error {
+	if p.cmdline != nil {
+		log.Warn("a part of the kernel's command line does not count", "why", p.cmdline)
+		p.cmdline = nil
+	}
+	return controller.Watched(ctx, rt, p.wait, func(ctx context.Context) error {
+		c, err := p.config(ctx, rt, log)
+		if err != nil {
+			return err
+		}
+		rt.TrackOutputs()
+		if c.Metadata != nil {
+			if err := controller.Put(ctx, rt, network.PlatformConfigActive, c); err != nil {
+				return err
+			}
+		}
+		return rt.CleanupOutputs(ctx)
+	})
+}
+
+// wait waits for the platform's word, once, and then for the end.
+func (p *platformConfig) wait(ctx context.Context, changed func()) error {
+	if p.seed != nil && p.known() == nil {
+		s, err := p.seed(ctx)
+		if err != nil {
+			return fmt.Errorf("wait for the platform's network config: %w", err)
+		}
+		p.mu.Lock()
+		p.have = &s
+		p.mu.Unlock()
+		changed()
+	}
+	<-ctx.Done()
+	return context.Cause(ctx)
+}
+
+func (p *platformConfig) known() *netconf.Seed {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.have
+}
+
+func (p *platformConfig) config(ctx context.Context, rt controller.Runtime, log *slog.Logger) (network.PlatformConfig, error) {
+	seed := p.known()
+	if seed == nil {
+		return p.platform, nil
+	}
+	list, err := controller.Running[network.LinkStatus](ctx, rt)
+	if err != nil {
+		return p.platform, err
+	}
+	var links []netconf.Link
+	for _, r := range list {
+		if netconf.Physical(r.Spec()) {
+			links = append(links, netconf.LinkOf(r.Metadata().ID(), r.Spec()))
+		}
+	}
+	c, err := seed.Config(links)
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	if text != p.said {
+		if p.said = text; text != "" {
+			log.Error("a part of what the platform says does not count", "why", text)
+		}
+	}
+	return c, nil
 }
 
 // externalLink is the link of addresses that the node does not have itself.
@@ -85,17 +175,17 @@ const externalLink = "external"
 
 // platformConfigApply makes wishes of what the platform says: as it says it now, or as it did at an earlier boot.
 func platformConfigApply() controller.Controller {
-	return &pass{
-		name: "network.PlatformConfigApplyController", inputs: []controller.Input{controller.Weak[network.PlatformConfig]()},
-		outputs: []controller.Output{
+	return controller.Pass{
+		ControllerName: "network.PlatformConfigApplyController", From: []controller.Input{controller.Weak[network.PlatformConfig]()},
+		To: []controller.Output{
 			wishes[network.AddressSpec](), wishes[network.LinkSpec](), wishes[network.RouteSpec](), wishes[network.HostnameSpec](),
 			wishes[network.ResolverSpec](), wishes[network.TimeServerSpec](), wishes[network.OperatorSpec](), wishes[network.ProbeSpec](),
 			controller.Shared[network.AddressStatus](), controller.Exclusive[runtime.PlatformMetadata](),
 		},
-		once: func(ctx context.Context, rt controller.Runtime, _ *slog.Logger) error {
-			c, ok, err := find[network.PlatformConfig](ctx, rt, network.PlatformConfigActive)
+		Once: func(ctx context.Context, rt controller.Runtime, _ *slog.Logger) error {
+			c, ok, err := state.Find[network.PlatformConfig](ctx, rt, network.PlatformConfigActive)
 			if err == nil && !ok {
-				c, ok, err = find[network.PlatformConfig](ctx, rt, network.PlatformConfigCached)
+				c, ok, err = state.Find[network.PlatformConfig](ctx, rt, network.PlatformConfigCached)
 			}
 			if err != nil || !ok {
 				return err
@@ -110,7 +200,7 @@ func applyPlatform(ctx context.Context, rt controller.Runtime, c network.Platfor
 	errs := []error{
 		each(ctx, rt, c.Addresses, func(s *network.AddressSpec) string {
 			s.Layer = layer
-			return AddressID(s.LinkName, s.Address.String())
+			return s.ID()
 		}),
 		each(ctx, rt, c.Links, func(s *network.LinkSpec) string {
 			s.Layer = layer
@@ -118,7 +208,7 @@ func applyPlatform(ctx context.Context, rt controller.Runtime, c network.Platfor
 		}),
 		each(ctx, rt, c.Routes, func(s *network.RouteSpec) string {
 			s.Layer = layer
-			return routeID(s.Table, s.Family, s.Gateway, s.Destination, s.Priority)
+			return s.ID()
 		}),
 		each(ctx, rt, c.Hostnames, func(s *network.HostnameSpec) string {
 			s.Layer = layer
@@ -134,7 +224,7 @@ func applyPlatform(ctx context.Context, rt controller.Runtime, c network.Platfor
 		}),
 		each(ctx, rt, c.Operators, func(s *network.OperatorSpec) string {
 			s.Layer = layer
-			return operatorID(*s)
+			return s.ID()
 		}),
 		each(ctx, rt, c.Probes, func(s *network.ProbeSpec) string {
 			s.Layer = layer
@@ -143,12 +233,12 @@ func applyPlatform(ctx context.Context, rt controller.Runtime, c network.Platfor
 	}
 	for _, a := range c.ExternalIPs {
 		prefix := netip.PrefixFrom(a, a.BitLen())
-		errs = append(errs, put(ctx, rt, AddressID(externalLink, prefix.String()), network.AddressStatus{
+		errs = append(errs, controller.Put(ctx, rt, network.AddressID(externalLink, prefix), network.AddressStatus{
 			Address: prefix, Local: a, LinkName: externalLink, Family: familyOf(a),
 		}))
 	}
 	if c.Metadata != nil {
-		errs = append(errs, put(ctx, rt, runtime.PlatformMetadataID, *c.Metadata))
+		errs = append(errs, controller.Put(ctx, rt, runtime.PlatformMetadataID, *c.Metadata))
 	}
 	return errors.Join(errs...)
 }
@@ -161,7 +251,7 @@ func each[S resource.Spec](ctx context.Context, rt controller.Runtime, list []S,
 		if seen[name]++; seen[name] > 1 {
 			name = fmt.Sprintf("%s/%d", name, seen[name])
 		}
-		if err := put(ctx, rt, network.LayeredID(network.LayerPlatform, name), s, state.In(network.ConfigNamespace)); err != nil {
+		if err := controller.Put(ctx, rt, network.LayeredID(network.LayerPlatform, name), s, state.In(network.ConfigNamespace)); err != nil {
 			return err
 		}
 	}

@@ -18,10 +18,11 @@ import (
 	"talos.internal/internal/effective"
 	"talos.internal/resource"
 	"talos.internal/resource/network"
+	"talos.internal/state"
 )
 
 func probeConfig() controller.Controller {
-	return fromConfig("network.ProbeConfigController", []controller.Output{wishes[network.ProbeSpec]()},
+	return effective.Pass("network.ProbeConfigController", []controller.Output{wishes[network.ProbeSpec]()},
 		func(ctx context.Context, rt controller.Runtime, c *effective.Config) error {
 			if c == nil {
 				return nil
@@ -157,7 +158,7 @@ func (p *probes) Run(ctx context.Context, rt controller.Runtime, log *slog.Logge
 	defer cancel()
 	all := map[string]*attempt{}
 	return controller.Loop(ctx, rt, func(ctx context.Context) error {
-		list, err := running[network.ProbeSpec](ctx, rt)
+		list, err := controller.Running[network.ProbeSpec](ctx, rt)
 		if err != nil {
 			return err
 		}
@@ -188,14 +189,14 @@ func (p *probes) Run(ctx context.Context, rt controller.Runtime, log *slog.Logge
 			if !v.known {
 				continue
 			}
-			last, _, err := find[network.ProbeStatus](ctx, rt, id)
+			last, _, err := state.Find[network.ProbeStatus](ctx, rt, id)
 			if err != nil {
 				return err
 			}
 			if last.Success != v.success {
 				log.Info("probe", "name", id, "success", v.success, "error", v.err)
 			}
-			if err := put(ctx, rt, id, network.ProbeStatus{Success: v.success, LastError: v.err}); err != nil {
+			if err := controller.Put(ctx, rt, id, network.ProbeStatus{Success: v.success, LastError: v.err}); err != nil {
 				return err
 			}
 		}

@@ -11,20 +11,21 @@ import (
 	"talos.internal/internal/effective"
 	"talos.internal/resource"
 	"talos.internal/resource/network"
+	"talos.internal/state"
 )
 
-func resolverConfig() controller.Controller {
-	return fromConfig("network.ResolverConfigController", []controller.Output{wishes[network.ResolverSpec]()},
+func resolverConfig(cmdline []network.ResolverSpec) controller.Controller {
+	return effective.Pass("network.ResolverConfigController", []controller.Output{wishes[network.ResolverSpec]()},
 		func(ctx context.Context, rt controller.Runtime, c *effective.Config) error {
 			var doc *netdoc.ResolverConfig
 			if c != nil {
 				doc, _ = schema.Find[*netdoc.ResolverConfig](c.Set)
 			}
-			host, _, err := find[network.HostnameStatus](ctx, rt, network.HostnameStatusID)
+			host, _, err := state.Find[network.HostnameStatus](ctx, rt, network.HostnameStatusID)
 			if err != nil {
 				return err
 			}
-			for _, s := range resolverWishes(doc, host.Domainname) {
+			for _, s := range append(resolverWishes(doc, host.Domainname), cmdline...) {
 				if err := wish(ctx, rt, s.Layer, network.ResolverSpecID, s); err != nil {
 					return err
 				}
@@ -92,14 +93,14 @@ func resolverSpec() controller.Controller {
 	}
 }
 
-func timeServerConfig() controller.Controller {
-	return fromConfig("network.TimeServerConfigController", []controller.Output{wishes[network.TimeServerSpec]()},
+func timeServerConfig(cmdline []network.TimeServerSpec) controller.Controller {
+	return effective.Pass("network.TimeServerConfigController", []controller.Output{wishes[network.TimeServerSpec]()},
 		func(ctx context.Context, rt controller.Runtime, c *effective.Config) error {
 			var doc *netdoc.TimeSyncConfig
 			if c != nil {
 				doc, _ = schema.Find[*netdoc.TimeSyncConfig](c.Set)
 			}
-			for _, s := range timeServerWishes(doc) {
+			for _, s := range append(timeServerWishes(doc), cmdline...) {
 				if err := wish(ctx, rt, s.Layer, network.TimeServerSpecID, s); err != nil {
 					return err
 				}

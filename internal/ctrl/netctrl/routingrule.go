@@ -11,14 +11,14 @@ import (
 )
 
 func routingRuleConfig() controller.Controller {
-	return fromConfig("network.RoutingRuleConfigController", []controller.Output{wishes[network.RoutingRuleSpec]()},
+	return effective.Pass("network.RoutingRuleConfigController", []controller.Output{wishes[network.RoutingRuleSpec]()},
 		func(ctx context.Context, rt controller.Runtime, c *effective.Config) error {
 			if c == nil {
 				return nil
 			}
 			for _, doc := range schema.All[*netdoc.RoutingRuleConfig](c.Set) {
 				for _, s := range routingRuleWishes(doc) {
-					if err := wish(ctx, rt, s.Layer, routingRuleID(s.Family, s.Priority), s); err != nil {
+					if err := wish(ctx, rt, s.Layer, network.RoutingRuleID(s.Family, s.Priority), s); err != nil {
 						return err
 					}
 				}

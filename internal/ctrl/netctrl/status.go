@@ -7,54 +7,55 @@ import (
 	"talos.internal/controller"
 	"talos.internal/resource/files"
 	"talos.internal/resource/network"
+	"talos.internal/state"
 )
 
 func status() controller.Controller {
-	return &pass{
-		name: "network.StatusController",
-		inputs: []controller.Input{
+	return controller.Pass{
+		ControllerName: "network.StatusController",
+		From: []controller.Input{
 			controller.Weak[network.NodeAddress]().Named(network.NodeAddressCurrent), controller.Weak[network.RouteStatus](),
 			controller.Weak[network.ProbeSpec](), controller.Weak[network.ProbeStatus](),
 			controller.Weak[network.HostnameStatus]().Named(network.HostnameStatusID), controller.Weak[files.EtcFileStatus](),
 		},
-		outputs: []controller.Output{controller.Exclusive[network.Status]()},
-		once: func(ctx context.Context, rt controller.Runtime, log *slog.Logger) error {
+		To: []controller.Output{controller.Exclusive[network.Status]()},
+		Once: func(ctx context.Context, rt controller.Runtime, log *slog.Logger) error {
 			var facts readiness
-			current, _, err := find[network.NodeAddress](ctx, rt, network.NodeAddressCurrent)
+			current, _, err := state.Find[network.NodeAddress](ctx, rt, network.NodeAddressCurrent)
 			if err != nil {
 				return err
 			}
 			facts.addresses = len(current.Addresses)
-			routes, err := running[network.RouteStatus](ctx, rt)
+			routes, err := controller.Running[network.RouteStatus](ctx, rt)
 			if err != nil {
 				return err
 			}
 			for _, r := range routes {
 				facts.routes = append(facts.routes, r.Spec())
 			}
-			probes, err := running[network.ProbeSpec](ctx, rt)
+			probes, err := controller.Running[network.ProbeSpec](ctx, rt)
 			if err != nil {
 				return err
 			}
 			for _, p := range probes {
-				s, _, err := find[network.ProbeStatus](ctx, rt, p.Metadata().ID())
+				s, _, err := state.Find[network.ProbeStatus](ctx, rt, p.Metadata().ID())
 				if err != nil {
 					return err
 				}
 				facts.probes = append(facts.probes, s.Success)
 			}
-			if _, facts.hostname, err = find[network.HostnameStatus](ctx, rt, network.HostnameStatusID); err != nil {
+			if _, facts.hostname, err = state.Find[network.HostnameStatus](ctx, rt, network.HostnameStatusID); err != nil {
 				return err
 			}
 			facts.files = true
 			for _, name := range []string{etcHosts, etcResolvConf} {
-				_, ok, err := find[files.EtcFileStatus](ctx, rt, name)
+				_, ok, err := state.Find[files.EtcFileStatus](ctx, rt, name)
 				if err != nil {
 					return err
 				}
 				facts.files = facts.files && ok
 			}
-			last, _, err := find[network.Status](ctx, rt, network.StatusID)
+			last, _, err := state.Find[network.Status](ctx, rt, network.StatusID)
 			if err != nil {
 				return err
 			}
@@ -62,7 +63,7 @@ func status() controller.Controller {
 			if next != last {
 				log.Info("network", "address", next.AddressReady, "connectivity", next.ConnectivityReady, "hostname", next.HostnameReady, "etcFiles", next.EtcFilesReady)
 			}
-			return put(ctx, rt, network.StatusID, next)
+			return controller.Put(ctx, rt, network.StatusID, next)
 		},
 	}
 }
