@@ -67,6 +67,7 @@ func (c *Config) check(mode schema.Mode, report *schema.Report) {
 	blockdoc.Check(effective)
 	sysdoc.Check(effective)
 	checkMode(effective)
+	checkVerification(effective)
 	notePending(effective)
 }
 
@@ -106,6 +107,25 @@ func checkContainer(c *schema.Check) {
 				"a machine in a container needs host DNS, and CoreDNS to forward to it")
 		}
 	})
+}
+
+// checkVerification warns of what rules for signatures do not do.
+func checkVerification(c *schema.Check) {
+	rules := false
+	schema.Each(c, func(d *sysdoc.ImageVerificationConfig, r *schema.Reporter) {
+		rules = rules || len(d.Rules) > 0
+		for i, rule := range d.Rules {
+			if rule.Keyless != nil {
+				r.At("rules").Item(i).At("keyless").Warnf("give a publicKey",
+					"signatures by identity are not verified by this version: images of this rule are refused")
+			}
+		}
+	})
+	if rules {
+		schema.Each(c, func(d *sysdoc.RegistryAuthConfig, r *schema.Reporter) {
+			r.Warnf("give pods imagePullSecrets", "where images are verified, these credentials are used for the machine's own images and not for those of pods")
+		})
+	}
 }
 
 func fileOf(s schema.Set) string {

@@ -346,13 +346,48 @@ func TestFieldAndSuccessorConflict(t *testing.T) {
 func TestPendingNamesWhatExists(t *testing.T) {
 	report := generated(t, documentStyle, schema.ControlPlane).Check(schema.Metal)
 	notes := report.Of(schema.Note).String()
-	for name, pending := range map[string]bool{"UnattendedInstallConfig": true, "VolumeConfig": true, "machine.token": false, "KubeletConfig": false} {
+	for name, pending := range map[string]bool{"FilesystemTrimConfig": true, "SecurityProfileConfig": true, "machine.token": false, "KubeletConfig": false} {
 		if strings.Contains(notes, name) != pending {
 			t.Errorf("the notes name %s: %t; want %t:\n%s", name, !pending, pending, notes)
 		}
 	}
 	old := generated(t, rootStyle, schema.ControlPlane).Check(schema.Metal).Of(schema.Note).String()
-	if !strings.Contains(old, "UnattendedInstallConfig") {
-		t.Errorf("the notes on an old-style config do not name what machine.install becomes:\n%s", old)
+	if !strings.Contains(old, "machine.features") {
+		t.Errorf("the notes on an old-style config do not name a field that is pending:\n%s", old)
+	}
+}
+
+func TestRulesForSignaturesWarnOfWhatTheyDoNotDo(t *testing.T) {
+	const rules = `apiVersion: v1alpha1
+kind: ImageVerificationConfig
+rules:
+    - image: registry.k8s.io/*
+      keyless: {issuer: "https://accounts.example.com", subject: jane}
+`
+	const auth = `---
+apiVersion: v1alpha1
+kind: RegistryAuthConfig
+name: registry.example.com
+username: jane
+password: secret
+`
+	for text, want := range map[string][]string{
+		rules:                             {"signatures by identity are not verified"},
+		rules + auth:                      {"signatures by identity are not verified", "not for those of pods"},
+		strings.TrimPrefix(auth, "---\n"): nil,
+	} {
+		var got []string
+		for _, p := range config.Examine("config.yaml", []byte(text), schema.Container).Of(schema.Warning) {
+			got = append(got, p.Message)
+		}
+		if len(got) != len(want) {
+			t.Errorf("warnings of\n%s\n%q; want %q", text, got, want)
+			continue
+		}
+		for i := range want {
+			if !strings.Contains(got[i], want[i]) {
+				t.Errorf("warning %q; want %q", got[i], want[i])
+			}
+		}
 	}
 }

@@ -15,7 +15,7 @@ var pending = []string{
 	"machine.features", "machine.logging", "debug",
 	"EnvironmentConfig", "EtcFileConfig", "EventSinkConfig", "KmsgLogConfig", "KernelModuleConfig", "OOMConfig",
 	"SecurityProfileConfig", "SysctlConfig", "SysfsConfig", "UdevRulesConfig", "WatchdogTimerConfig",
-	"ImageVerificationConfig", "SideroLinkConfig", "ExtensionServiceConfig", "PCIDriverRebindConfig", "ContainerConfig",
+	"SideroLinkConfig", "ExtensionServiceConfig", "PCIDriverRebindConfig", "ContainerConfig",
 	// Fields without a successor.
 	"machine.files", "machine.disks",
 	// Kubernetes.
@@ -26,9 +26,7 @@ var pending = []string{
 	"LinkAliasConfig", "LinkConfig", "NetworkDefaultActionConfig", "NetworkRuleConfig", "RoutingRuleConfig",
 	"VLANConfig", "VRFConfig", "VethConfig", "WireguardConfig",
 	// Disks.
-	"ExistingVolumeConfig", "ExternalVolumeConfig", "FilesystemScrubConfig", "FilesystemTrimConfig", "LVMLogicalVolumeConfig",
-	"LVMVolumeGroupConfig", "RAIDArrayConfig", "RawVolumeConfig", "SwapVolumeConfig", "UnattendedInstallConfig",
-	"UserVolumeConfig", "VolumeConfig", "ZswapConfig",
+	"FilesystemScrubConfig", "FilesystemTrimConfig", "LVMLogicalVolumeConfig", "LVMVolumeGroupConfig", "RAIDArrayConfig", "ZswapConfig",
 }
 
 // notePending adds one note that names what of the config is pending: the documents, and the root document's fields.

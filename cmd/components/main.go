@@ -21,6 +21,7 @@ const usage = `usage: components [flags] COMMAND
   licences              licences of everything that is linked into the results
   upgrade NAME VERSION  move a component to VERSION, which may be "latest" or a prefix (v1.36)
   vuln [NAME...]        look for known vulnerabilities (needs the database: see -db)
+  withdrawn [NAME...]   modules that their authors have retracted or deprecated (needs the module proxy)
 
 `
 
@@ -60,6 +61,8 @@ func run(ctx context.Context, b *compose.Builder, db string, args []string) erro
 		return b.Licences(os.Stdout)
 	case command == "upgrade" && len(args) == 2:
 		return b.Upgrade(ctx, args[0], args[1])
+	case command == "withdrawn":
+		return b.Withdrawn(ctx, os.Stdout, args...)
 	case command == "vuln":
 		return b.Vulnerabilities(ctx, db, args...)
 	}

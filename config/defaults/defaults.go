@@ -56,7 +56,11 @@ const (
 	FlannelCNIRepository        = "ghcr.io/flannel-io/flannel-cni-plugin"
 	KubeletRepository           = "talos.internal/kubelet"
 	InstallerRepository         = "talos.internal/installer"
+	NodeRepository              = "talos.internal/talos"
 )
+
+// Pause is the image that holds the namespaces of a pod. containerd starts it, whatever the version of Kubernetes.
+const Pause = "registry.k8s.io/pause:3.10.2"
 
 // Images are the images of one version of Kubernetes, and of what goes with it.
 type Images struct {

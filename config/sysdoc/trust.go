@@ -60,17 +60,21 @@ func (c *TrustedRootsConfig) Validate(r *schema.Reporter) {
 	}
 }
 
-// ImageVerificationConfig says which container images may run: those signed with a given key or identity.
+// ImageVerificationConfig says which container images may be pulled: those signed with a given key. It is asked when an image
+// is pulled, by the machine itself or for a pod; one that is there already may be used.
 //
 // Example:
 //
 //	apiVersion: v1alpha1
 //	kind: ImageVerificationConfig
 //	rules:
-//	    - image: registry.k8s.io/*
-//	      keyless:
-//	        issuer: https://accounts.google.com
-//	        subject: krel-trust@k8s-releng-prod.iam.gserviceaccount.com
+//	    - image: registry.example.com/team/*
+//	      publicKey:
+//	        certificate: |
+//	            -----BEGIN PUBLIC KEY-----
+//	            MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAERm7L2C7xXE6y/4PhuBFIiXVqxXVK
+//	            RBN5PI+Q2Qqe2p3FSfTItsiA9SNgaOKwqAKUCGtTwsO2WzD9i+65bpAbMA==
+//	            -----END PUBLIC KEY-----
 //	    - image: "*"
 //	      skip: true
 type ImageVerificationConfig struct {
@@ -88,7 +92,8 @@ type ImageVerificationConfig struct {
 // ImageVerificationRule says what is asked of the images that match a pattern: exactly one of skip, deny, keyless and
 // publicKey is set.
 type ImageVerificationRule struct {
-	// Image is a pattern of image references, in which "*" stands for any characters.
+	// Image is a pattern of image references, in which "*" stands for any characters. It is matched with the full name alone and
+	// with its tag or, if the image is asked for by it, its digest.
 	//
 	// Example:
 	//
@@ -98,7 +103,8 @@ type ImageVerificationRule struct {
 	Skip bool `yaml:"skip"`
 	// Deny keeps the images from running.
 	Deny bool `yaml:"deny"`
-	// Keyless asks for a signature by an identity, as Sigstore makes them.
+	// Keyless asks for a signature by an identity, as Sigstore makes them. This version verifies signatures by key only, so
+	// images of such a rule are refused.
 	Keyless *KeylessVerifier `yaml:"keyless"`
 	// PublicKey asks for a signature by a key.
 	PublicKey *PublicKeyVerifier `yaml:"publicKey"`

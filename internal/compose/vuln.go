@@ -17,7 +17,7 @@ import (
 )
 
 // Vulnerabilities runs govulncheck, in source mode, over everything that was built into the named
-// components (all when none is), and fails when code that a program can reach has a known
+// components (all and the system itself when none is), and fails when code that a program can reach has a known
 // vulnerability that components/vulnerabilities does not name with a reason. Source mode because the
 // programs are stripped: without symbols, govulncheck cannot tell what is reachable.
 //
@@ -27,6 +27,9 @@ func (b *Builder) Vulnerabilities(ctx context.Context, db string, names ...strin
 	states, err := b.look(ctx, names)
 	if err != nil {
 		return err
+	}
+	if len(names) == 0 {
+		states = append(states, ownState())
 	}
 	accepted, err := b.accepted()
 	if err != nil {

@@ -14,6 +14,8 @@ import (
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health/grpc_health_v1"
+
+	"talos.internal/internal/signature"
 )
 
 // The namespaces of containerd that a node uses.
@@ -43,6 +45,8 @@ type Options struct {
 	RuncRoot string
 	// Credentials are asked for when a registry wants them; nil for none. It is called for each pull.
 	Credentials Credentials
+	// Policy returns the rules for signatures, which each pull is held to; nil for none.
+	Policy func(ctx context.Context) (signature.Policy, error)
 }
 
 // Client talks to one containerd. It connects when it is first used, and again when containerd was restarted. It is safe for

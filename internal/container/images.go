@@ -77,7 +77,8 @@ func (c *Client) Images(ctx context.Context, namespace string) ([]Image, error) 
 
 // Pull brings an image into a namespace of containerd and unpacks it, and returns it with its full name. Registries are reached
 // by the hosts files: the image cache, mirrors, the registry. If progress is not nil it is called about four times a second, and
-// once at the end. What was pulled before is not pulled again, but the registry is asked what a tag means now.
+// once at the end. What was pulled before is not pulled again, but the registry is asked what a tag means now. The error wraps
+// [ErrRefused] if the rules for signatures do not let the image be used.
 func (c *Client) Pull(ctx context.Context, namespace, ref string, progress func(Progress)) (Image, error) {
 	name, err := Normalize(ref)
 	if err != nil {
@@ -96,10 +97,14 @@ func (c *Client) Pull(ctx context.Context, namespace, ref string, progress func(
 	return out, err
 }
 
-func (c *Client) resolver(ctx context.Context) remotes.Resolver {
+// resolver reaches registries by the hosts files, with creds, or if that is nil with the client's own.
+func (c *Client) resolver(ctx context.Context, creds Credentials) remotes.Resolver {
 	o := config.HostOptions{HostDir: config.HostDirFromRoot(c.opts.Hosts)}
-	if c.opts.Credentials != nil {
-		o.Credentials = func(host string) (string, string, error) { return c.opts.Credentials(host) }
+	if creds == nil {
+		creds = c.opts.Credentials
+	}
+	if creds != nil {
+		o.Credentials = func(host string) (string, string, error) { return creds(host) }
 	}
 	return docker.NewResolver(docker.ResolverOptions{Hosts: config.ConfigureHosts(ctx, o)})
 }
@@ -109,8 +114,12 @@ func (c *Client) pull(ctx context.Context, namespace, name string, progress func
 	if err != nil {
 		return nil, err
 	}
+	resolver, err := c.admitted(ctx, name)
+	if err != nil {
+		return nil, err
+	}
 	opts := []client.RemoteOpt{
-		client.WithPullUnpack, client.WithPullSnapshotter(c.opts.Snapshotter), client.WithResolver(c.resolver(ctx)),
+		client.WithPullUnpack, client.WithPullSnapshotter(c.opts.Snapshotter), client.WithResolver(resolver),
 		client.WithMaxConcurrentDownloads(3),
 	}
 	if progress != nil {
@@ -158,6 +167,12 @@ func (c *Client) image(ctx context.Context, namespace, ref string, log io.Writer
 		return nil, imagespec.ImageConfig{}, fmt.Errorf("read the configuration of image %s: %w", name, err)
 	}
 	return img, spec.Config, nil
+}
+
+// Ensure has an image be in a namespace, unpacked. It is pulled if it is not there; a registry is not asked otherwise.
+func (c *Client) Ensure(ctx context.Context, namespace, ref string) error {
+	_, _, err := c.image(ctx, namespace, ref, io.Discard)
+	return err
 }
 
 // Remove removes an image from a namespace, and what of its content no other image has. Containers that were made of it go on.

@@ -29,6 +29,13 @@ type cache struct {
 	dir                     string
 	layer, config, manifest digest.Digest
 	content                 []byte // of the layer
+	isFlat                  bool
+}
+
+// forms are the two forms of the same cache.
+func forms(t *testing.T, f func(t *testing.T, make func() cache)) {
+	t.Run("layout", func(t *testing.T) { f(t, func() cache { return newCache(t) }) })
+	t.Run("flat", func(t *testing.T) { f(t, func() cache { return newCache(t).flat(t) }) })
 }
 
 func newCache(t testing.TB) cache {
@@ -57,6 +64,12 @@ func newCache(t testing.TB) cache {
 }
 
 func (c cache) path(d digest.Digest) string {
+	switch {
+	case c.isFlat && d == c.manifest:
+		return filepath.Join(c.dir, FlatManifest("registry.k8s.io/etcd", d))
+	case c.isFlat:
+		return filepath.Join(c.dir, FlatBlob(d))
+	}
 	return filepath.Join(c.dir, "blobs", d.Algorithm().String(), d.Encoded())
 }
 
@@ -75,6 +88,24 @@ func write(t testing.TB, name string, content []byte) {
 	if err := os.WriteFile(name, content, 0o644); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// flat moves a cache into a flat one.
+func (c cache) flat(t testing.TB) cache {
+	t.Helper()
+	dir := t.TempDir()
+	named, tag, _ := strings.Cut(etcdRef, ":")
+	for name, d := range map[string]digest.Digest{
+		FlatTag(named, tag): c.manifest, FlatManifest(named, c.manifest): c.manifest, FlatBlob(c.config): c.config, FlatBlob(c.layer): c.layer,
+	} {
+		content, err := os.ReadFile(c.path(d))
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, filepath.Join(dir, name), content)
+	}
+	c.dir, c.isFlat = dir, true
+	return c
 }
 
 // get asks a server that has the directories given; header is "Name: value".
@@ -102,7 +133,10 @@ func body(t testing.TB, r *http.Response) string {
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 func TestWhatTheCacheHasIsServed(t *testing.T) {
-	c := newCache(t)
+	forms(t, func(t *testing.T, make func() cache) { checkServed(t, make()) })
+}
+
+func checkServed(t *testing.T, c cache) {
 	s := New(quiet(), filepath.Join(t.TempDir(), "not-there"), c.dir)
 	manifest, err := os.ReadFile(c.path(c.manifest))
 	if err != nil {
@@ -149,8 +183,12 @@ func TestWhatTheCacheHasIsServed(t *testing.T) {
 }
 
 func TestWhatTheCacheHasNotIsNotFound(t *testing.T) {
-	c := newCache(t)
+	forms(t, func(t *testing.T, make func() cache) { checkNotFound(t, make()) })
+}
+
+func checkNotFound(t *testing.T, c cache) {
 	write(t, filepath.Join(c.dir, "blobs", "sha256", "x"), []byte("no digest"))
+	write(t, filepath.Join(c.dir, "blob", "sha256-x"), []byte("no digest"))
 	write(t, filepath.Join(filepath.Dir(c.dir), "secret"), []byte("outside"))
 	outside := digest.FromString("outside")
 	if err := os.Symlink(filepath.Join(filepath.Dir(c.dir), "secret"), c.path(outside)); err != nil {
@@ -190,6 +228,10 @@ func TestWhatTheCacheHasNotIsNotFound(t *testing.T) {
 }
 
 func TestADamagedBlobIsRefusedBeforeItsFirstByte(t *testing.T) {
+	forms(t, checkDamaged)
+}
+
+func checkDamaged(t *testing.T, make func() cache) {
 	for _, tc := range []struct {
 		name   string
 		damage func(t *testing.T, path string, content []byte)
@@ -203,7 +245,7 @@ func TestADamagedBlobIsRefusedBeforeItsFirstByte(t *testing.T) {
 		{"longer", func(t *testing.T, path string, content []byte) { write(t, path, append(content, 'x')) }},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			c, whole := newCache(t), newCache(t)
+			c, whole := make(), make()
 			var log bytes.Buffer
 			s := New(slog.New(slog.NewTextHandler(&log, nil)), c.dir)
 			target := "/v2/etcd/blobs/" + c.layer.String() + "?ns=registry.k8s.io"
@@ -231,6 +273,67 @@ func TestADamagedBlobIsRefusedBeforeItsFirstByte(t *testing.T) {
 				t.Errorf("with a whole copy in the next layout: %s; want it", r.Status)
 			}
 		})
+	}
+}
+
+func TestACutTagOfAFlatCacheIsNotFoundAndSaid(t *testing.T) {
+	for _, tc := range []struct {
+		name, content, want string
+		remove              bool // the manifest by its digest
+	}{
+		{"cut", `{"mediaType`, "is no manifest", false},
+		{"altered", `{"layers":[]}`, "cut or altered", false},
+		{"its twin is gone", "", "cut or altered", true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			c := newCache(t).flat(t)
+			if tc.remove {
+				if err := os.Remove(c.path(c.manifest)); err != nil {
+					t.Fatal(err)
+				}
+			} else {
+				write(t, filepath.Join(c.dir, FlatTag("registry.k8s.io/etcd", "v3.7.3")), []byte(tc.content))
+			}
+			var log bytes.Buffer
+			s := New(slog.New(slog.NewTextHandler(&log, nil)), c.dir)
+			if r := get(t, s, "GET", "/v2/etcd/manifests/v3.7.3?ns=registry.k8s.io"); r.StatusCode != 404 {
+				t.Errorf("GET = %s; want 404", r.Status)
+			}
+			if !strings.Contains(log.String(), tc.want) {
+				t.Errorf("the log says %q; want %q", log.String(), tc.want)
+			}
+		})
+	}
+}
+
+func TestLookupKnowsTagsAndDigests(t *testing.T) {
+	forms(t, func(t *testing.T, make func() cache) {
+		c := make()
+		if !Is(c.dir) || Is(t.TempDir()) {
+			t.Errorf("Is = %t for the cache, %t for an empty folder; want true, false", Is(c.dir), Is(t.TempDir()))
+		}
+		for ref, want := range map[string]bool{
+			etcdRef: true, "registry.k8s.io/etcd@" + c.manifest.String(): true, "registry.k8s.io/etcd:v3": false, "registry.k8s.io/etcd": false,
+			"registry.k8s.io/etcd@" + c.layer.String(): false, "registry.k8s.io/etcd@" + digest.FromString("x").String(): false, "": false,
+		} {
+			d, err := Open(c.dir).Lookup(ref)
+			if want && (err != nil || d.Digest != c.manifest || d.MediaType != imagespec.MediaTypeImageManifest) || !want && !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("Lookup(%q) = %v, %v; want it found: %t", ref, d.Digest, err, want)
+			}
+		}
+	})
+}
+
+func TestFlatNamesHaveNoColon(t *testing.T) {
+	d := digest.FromString("x")
+	for got, want := range map[string]string{
+		FlatTag("localhost:5000/a/b", "v1"): "manifests/localhost_5000_/a/b/reference/v1",
+		FlatManifest("quay.io/a/b", d):      "manifests/quay.io/a/b/digest/sha256-" + d.Encoded(),
+		FlatBlob(d):                         "blob/sha256-" + d.Encoded(),
+	} {
+		if got != want {
+			t.Errorf("flat name = %s; want %s", got, want)
+		}
 	}
 }
 
@@ -277,7 +380,7 @@ func FuzzParse(f *testing.F) {
 	f.Add("/v2/../x/blobs/sha256:../../y", "..")
 	f.Add("/v2/", "")
 	c := newCache(f)
-	l := newLayout(c.dir)
+	l := Open(c.dir)
 	f.Fuzz(func(t *testing.T, path, registry string) {
 		q, err := parse(path, registry)
 		if err != nil || q.ping {
@@ -289,11 +392,11 @@ func FuzzParse(f *testing.F) {
 		if q.digest == "" {
 			return
 		}
-		file, _, err := l.blob(q.digest)
+		file, _, err := l.Blob(q.repository, q.digest)
 		switch {
 		case err == nil:
 			_ = file.Close()
-		case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errBroken):
+		case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, ErrBroken):
 			t.Fatalf("blob(%q) = %v", q.digest, err)
 		}
 	})
@@ -302,8 +405,8 @@ func FuzzParse(f *testing.F) {
 func FuzzReadIndex(f *testing.F) {
 	f.Add([]byte(`{"schemaVersion":2,"manifests":[{"digest":"sha256:x","annotations":{"io.containerd.image.name":"a/b:c"}}]}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if _, err := readIndex(bytes.NewReader(b)); err != nil && !errors.Is(err, errBroken) {
-			t.Fatalf("readIndex = %v; want errBroken", err)
+		if _, err := readIndex(bytes.NewReader(b)); err != nil && !errors.Is(err, ErrBroken) {
+			t.Fatalf("readIndex = %v; want ErrBroken", err)
 		}
 		mediaTypeOf(bytes.NewReader(b))
 	})

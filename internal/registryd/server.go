@@ -22,18 +22,18 @@ import (
 // Address is where a node serves its image cache.
 const Address = "127.0.0.1:3172"
 
-// Server serves layouts. It is an http.Handler; use [New].
+// Server serves image caches. It is an http.Handler; use [New].
 type Server struct {
-	layouts []*layout
-	log     *slog.Logger
+	caches []*Cache
+	log    *slog.Logger
 }
 
-// New returns a server of the layouts in dirs, which are searched in this order. A directory that is not there has nothing, and
-// may come later. What is wrong with a layout is written to log.
+// New returns a server of the caches in dirs, which are searched in this order. A directory that is not there has nothing, and
+// may come later. What is wrong with a cache is written to log.
 func New(log *slog.Logger, dirs ...string) *Server {
 	s := &Server{log: log}
 	for _, d := range dirs {
-		s.layouts = append(s.layouts, newLayout(d))
+		s.caches = append(s.caches, Open(d))
 	}
 	return s
 }
@@ -143,7 +143,7 @@ func (s *Server) manifest(w http.ResponseWriter, r *http.Request, q query) {
 		}
 		d, mediaType = desc.Digest, desc.MediaType
 	}
-	f, info := s.open(w, d, "MANIFEST_UNKNOWN")
+	f, info := s.open(w, q.repository, d, "MANIFEST_UNKNOWN")
 	if f == nil {
 		return
 	}
@@ -159,7 +159,7 @@ func (s *Server) manifest(w http.ResponseWriter, r *http.Request, q query) {
 }
 
 func (s *Server) blob(w http.ResponseWriter, r *http.Request, q query) {
-	f, info := s.open(w, q.digest, "BLOB_UNKNOWN")
+	f, info := s.open(w, "", q.digest, "BLOB_UNKNOWN")
 	if f == nil {
 		return
 	}
@@ -168,28 +168,28 @@ func (s *Server) blob(w http.ResponseWriter, r *http.Request, q query) {
 }
 
 func (s *Server) lookup(ref string) (imagespec.Descriptor, bool) {
-	for _, l := range s.layouts {
-		d, err := l.lookup(ref)
+	for _, c := range s.caches {
+		d, err := c.Lookup(ref)
 		if err == nil {
 			return d, true
 		}
 		if !errors.Is(err, fs.ErrNotExist) {
-			s.log.Warn("cannot look into the image cache", "dir", l.dir, "image", ref, "error", err)
+			s.log.Warn("cannot look into the image cache", "dir", c.dir, "image", ref, "error", err)
 		}
 	}
 	return imagespec.Descriptor{}, false
 }
 
-// open opens a blob of the first layout that has it whole. Otherwise it has answered, and returns nil.
-func (s *Server) open(w http.ResponseWriter, d digest.Digest, code string) (*os.File, fs.FileInfo) {
+// open opens a blob of the first cache that has it whole. Otherwise it has answered, and returns nil.
+func (s *Server) open(w http.ResponseWriter, repository string, d digest.Digest, code string) (*os.File, fs.FileInfo) {
 	reason := fmt.Sprintf("the image cache has no %s", d)
-	for _, l := range s.layouts {
-		f, info, err := l.blob(d)
+	for _, c := range s.caches {
+		f, info, err := c.Blob(repository, d)
 		if err == nil {
 			return f, info
 		}
 		if !errors.Is(err, fs.ErrNotExist) {
-			s.log.Warn("a blob of the image cache is not used", "dir", l.dir, "error", err)
+			s.log.Warn("a blob of the image cache is not used", "dir", c.dir, "error", err)
 			reason = err.Error()
 		}
 	}

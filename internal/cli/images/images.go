@@ -1,12 +1,11 @@
-// Package images has the commands about container images: those that machines have, and those that a cluster needs. It
-// does not build any; package image does.
+// Package images has the commands about container images: those that machines have, those that a cluster needs, and caches of
+// them. It does not build any; package image does.
 package images
 
 import (
 	"cmp"
 	"context"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"time"
@@ -17,7 +16,6 @@ import (
 	"talos.internal/api/commonpb"
 	"talos.internal/api/machinepb"
 	"talos.internal/client"
-	"talos.internal/config/defaults"
 	"talos.internal/internal/cli/command"
 	"talos.internal/internal/cli/nodes"
 )
@@ -26,6 +24,10 @@ import (
 func New(env command.Env) *cobra.Command {
 	return command.Group("image", "Look after container images",
 		bundleCommand(env),
+		systemBundleCommand(env),
+		cacheCreateCommand(env),
+		cacheServeCommand(env),
+		cacheCertGenCommand(env),
 		listCommand(env),
 		pullCommand(env),
 		removeCommand(env),
@@ -36,18 +38,18 @@ func New(env command.Env) *cobra.Command {
 type place struct{ namespace string }
 
 func (p *place) bind(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&p.namespace, "namespace", "cri", "whose images: system, or cri for those of Kubernetes")
-	command.Complete(cmd, "namespace", cobra.FixedCompletions([]string{"cri", "system"}, cobra.ShellCompDirectiveNoFileComp))
+	cmd.Flags().StringVar(&p.namespace, "namespace", "cri", "whose images: system (or inmem, which is the same here), or cri for those of Kubernetes")
+	command.Complete(cmd, "namespace", cobra.FixedCompletions([]string{"cri", "system", "inmem"}, cobra.ShellCompDirectiveNoFileComp))
 }
 
 func (p *place) instance(cmd *cobra.Command) (*commonpb.ContainerdInstance, error) {
 	switch p.namespace {
 	case "cri":
 		return &commonpb.ContainerdInstance{Driver: commonpb.ContainerDriver_CRI, Namespace: commonpb.ContainerdNamespace_NS_CRI}, nil
-	case "system":
+	case "system", "inmem": // published machines have a second containerd, in memory; here one serves both
 		return &commonpb.ContainerdInstance{Driver: commonpb.ContainerDriver_CONTAINERD, Namespace: commonpb.ContainerdNamespace_NS_SYSTEM}, nil
 	}
-	return nil, command.Usagef(cmd, "expected --namespace to be cri or system, got %q", p.namespace)
+	return nil, command.Usagef(cmd, "expected --namespace to be cri, system or inmem, got %q", p.namespace)
 }
 
 func listCommand(env command.Env) *cobra.Command {
@@ -163,28 +165,6 @@ func removeCommand(env command.Env) *cobra.Command {
 			}
 			return nil
 		})
-	}
-	return cmd
-}
-
-func bundleCommand(env command.Env) *cobra.Command {
-	var kubernetes string
-	cmd := &cobra.Command{
-		Use: "k8s-bundle", Aliases: []string{"default"}, Short: "List the images that a cluster needs",
-		Example: "  talosctl image default\n  talosctl image k8s-bundle --kubernetes-version 1.36.3",
-		Args:    command.ExactArgs(), ValidArgsFunction: cobra.NoFileCompletions,
-	}
-	cmd.Flags().StringVar(&kubernetes, "kubernetes-version", defaults.Kubernetes, "the version of Kubernetes")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		version := strings.TrimPrefix(kubernetes, "v")
-		if err := defaults.CheckKubernetes(version); err != nil {
-			return command.Usagef(cmd, "--kubernetes-version: %w", err)
-		}
-		i := defaults.ImagesOf(version)
-		list := []string{i.APIServer, i.ControllerManager, i.CoreDNS, i.Etcd, i.Flannel, i.Kubelet, i.Proxy, i.Scheduler}
-		slices.Sort(list)
-		_, err := io.WriteString(env.Stdout, strings.Join(list, "\n")+"\n")
-		return err
 	}
 	return cmd
 }

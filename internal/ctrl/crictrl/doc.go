@@ -18,6 +18,10 @@
 // every registry. containerd starts when it is known whether there is a cache: nothing is pulled from elsewhere because the cache was
 // late.
 //
+// Where the config has rules for signatures (security.ImageVerificationRule), pulls of the node itself are held to them by
+// container.Client, which [Policy] is for, and those for pods by containerd, which asks the program "image-verifier" about each. Rules
+// are about pulls: an image that is there already may be used.
+//
 // /etc/cri has to be writable: the root file system is not, so the boot plan puts a file system in memory there.
 package crictrl
 
@@ -38,6 +42,9 @@ const (
 	ContainerdID = "containerd"
 	RegistrydID  = "registryd"
 )
+
+// Verifier is the name of the program that containerd asks about images.
+const Verifier = "image-verifier"
 
 // Services is what the package needs of the supervisor.
 type Services interface {
@@ -72,6 +79,9 @@ type Deps struct {
 	Seccomp string
 	// Program is containerd, /usr/bin/containerd; its shim and runc are beside it.
 	Program string
+	// Verifiers is the folder with the program that containerd asks about images, /usr/libexec/image-verifier. There is no other
+	// file in it.
+	Verifiers string
 }
 
 func (d Deps) withDefaults() Deps {
@@ -86,6 +96,7 @@ func (d Deps) withDefaults() Deps {
 	set(&d.State, "/run/containerd")
 	set(&d.Seccomp, "/var/lib/kubelet/seccomp/profiles")
 	set(&d.Program, "/usr/bin/containerd")
+	set(&d.Verifiers, "/usr/libexec/"+Verifier)
 	if d.Caches == nil {
 		d.Caches = []string{"/system/imagecache", "/system/imagecache/disk", "/system/imagecache/iso"}
 	}
@@ -99,7 +110,7 @@ func (d Deps) withDefaults() Deps {
 func Controllers(d Deps) []controller.Controller {
 	d = d.withDefaults()
 	return []controller.Controller{
-		customization(), runtimeSpec(), seccompProfile(), RegistriesConfigController{},
+		customization(), runtimeSpec(), seccompProfile(), verificationRules(), RegistriesConfigController{},
 		&SeccompProfileFileController{Dir: d.Seccomp},
 		&ImageCacheConfigController{Services: d.Services, Caches: d.Caches},
 		&ServiceController{deps: d},

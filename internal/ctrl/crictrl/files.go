@@ -22,11 +22,13 @@ type Sources struct {
 	Customizations map[string]cri.CustomizationConfig
 	// Base and Overrides are the runtime specification of pods and what changes it; nil if nothing does.
 	Base, Overrides map[string]any
+	// Verify has images for pods verified.
+	Verify bool
 }
 
 // Files returns the files of the CRI by their path below Deps.Dir.
 func Files(d Deps, h container.Host, s Sources) (map[string]string, error) {
-	out := map[string]string{"containerd.toml": containerdTOML(d, h, s.Registries.Auths, s.Overrides != nil)}
+	out := map[string]string{"containerd.toml": containerdTOML(d, h, s.Registries.Auths, s.Overrides != nil, s.Verify)}
 	for name, c := range s.Customizations {
 		out["conf.d/20-"+name+".part"] = c.Content
 	}

@@ -3,6 +3,7 @@ package crictrl
 import (
 	"context"
 	"flag"
+	"fmt"
 	"maps"
 	"net/http"
 	"os"
@@ -13,8 +14,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/remotes/docker"
 	"github.com/containerd/containerd/v2/core/remotes/docker/config"
+	transferimage "github.com/containerd/containerd/v2/core/transfer/image"
+	"github.com/containerd/containerd/v2/core/transfer/registry"
 	"github.com/google/go-cmp/cmp"
 
 	"talos.internal/internal/container"
@@ -55,15 +59,33 @@ func testDeps(dir string) Deps {
 }
 
 func TestFilesAreWhatTheGoldenFileSays(t *testing.T) {
-	files, err := Files(Deps{}.withDefaults(), container.Host{Capabilities: []string{"CAP_SYS_RESOURCE"}}, some())
+	h := container.Host{Capabilities: []string{"CAP_SYS_RESOURCE"}}
+	files, err := Files(Deps{}.withDefaults(), h, some())
 	if err != nil {
 		t.Fatal(err)
 	}
+	checkGolden(t, "testdata/files.txtar", files)
+	// Where images are verified one file is another.
+	verify := some()
+	verify.Verify = true
+	other, err := Files(Deps{}.withDefaults(), h, verify)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkGolden(t, "testdata/verify.txtar", map[string]string{"containerd.toml": other["containerd.toml"]})
+	delete(files, "containerd.toml")
+	delete(other, "containerd.toml")
+	if d := cmp.Diff(files, other); d != "" {
+		t.Errorf("where images are verified other files differ too:\n%s", d)
+	}
+}
+
+func checkGolden(t *testing.T, golden string, files map[string]string) {
+	t.Helper()
 	var b strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		b.WriteString("-- " + name + " --\n" + files[name])
 	}
-	const golden = "testdata/files.txtar"
 	if *update {
 		if err := os.MkdirAll("testdata", 0o755); err != nil {
 			t.Fatal(err)
@@ -83,7 +105,7 @@ func TestFilesAreWhatTheGoldenFileSays(t *testing.T) {
 
 func TestOOMScoresAreRestrictedWhereTheyCannotBeLowered(t *testing.T) {
 	for _, tc := range []struct{ caps, want string }{{"CAP_SYS_RESOURCE", "restrict_oom_score_adj = false"}, {"CAP_CHOWN", "restrict_oom_score_adj = true"}} {
-		if got := containerdTOML(Deps{}.withDefaults(), container.Host{Capabilities: []string{tc.caps}}, nil, false); !strings.Contains(got, tc.want) {
+		if got := containerdTOML(Deps{}.withDefaults(), container.Host{Capabilities: []string{tc.caps}}, nil, false, false); !strings.Contains(got, tc.want) {
 			t.Errorf("with %s there is no %q in:\n%s", tc.caps, tc.want, got)
 		}
 	}
@@ -199,6 +221,20 @@ func TestCredentials(t *testing.T) {
 	}
 }
 
+// transferTo pulls an image as the CRI plugin does where images are verified, without unpacking it.
+func transferTo(ctx context.Context, d Deps, ref string) error {
+	c, err := client.New(filepath.Join(d.State, "containerd.sock"), client.WithDefaultNamespace(container.Pods))
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	from, err := registry.NewOCIRegistry(ctx, ref, registry.WithHostDir(filepath.Join(d.Dir, hostsPrefix)))
+	if err != nil {
+		return err
+	}
+	return c.Transfer(ctx, from, transferimage.NewStore(ref))
+}
+
 // component returns a program that "make components" builds.
 func component(t testing.TB, name string) string {
 	t.Helper()
@@ -220,11 +256,19 @@ func component(t testing.TB, name string) string {
 }
 
 // TestContainerdTakesTheConfiguration starts containerd with it: every plugin that is named exists, the CRI plugin is up, and
-// nothing that was said is ignored.
+// nothing that was said is ignored. Where images are verified it asks the program.
 func TestContainerdTakesTheConfiguration(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("containerd needs root")
 	}
+	t.Run("plain", func(t *testing.T) { checkContainerd(t, false) })
+	t.Run("verify", func(t *testing.T) { checkContainerd(t, true) })
+}
+
+// aVerifier lets the images of one team pass.
+const aVerifier = "#!/bin/sh\ncase \"$2\" in *.test/trusted/*) echo fine; exit 0;; esac\necho \"not of the team: $2 $4\"\nexit 1\n"
+
+func checkContainerd(t *testing.T, verify bool) {
 	program := component(t, "containerd/containerd")
 	dir, err := os.MkdirTemp("", "cri")
 	if err != nil {
@@ -232,11 +276,20 @@ func TestContainerdTakesTheConfiguration(t *testing.T) {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	d := testDeps(dir)
+	d.Snapshotter = Native
+	d.Verifiers = filepath.Join(dir, "verifiers")
+	if err := replace(filepath.Join(d.Verifiers, Verifier), aVerifier, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	host, err := container.ReadHost()
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := some()
+	s.Verify = verify
+	mirror := newSource(t, nil)
+	const trusted, stranger = "registry.example.test/trusted/app:v1", "registry.example.test/other/app:v1"
+	s.Registries.Mirrors = map[string]cri.RegistryMirror{anyRegistry: {Endpoints: []cri.RegistryEndpoint{{URL: mirror.URL}}}}
 	s.Customizations = map[string]cri.CustomizationConfig{"log": {Content: "[plugins.\"io.containerd.cri.v1.runtime\"]\n  max_container_log_line_size = 12345\n"}}
 	base, err := defaultSpec()
 	if err != nil {
@@ -257,7 +310,8 @@ func TestContainerdTakesTheConfiguration(t *testing.T) {
 	}
 	for _, want := range []string{
 		"max_container_log_line_size = 12345", "config_path = '" + dir + "/conf.d/hosts'", "sandbox = '" + pauseImage + "'", "disable_apparmor = true",
-		"netns_mounts_under_state_dir = true", "base_runtime_spec = '" + dir + "/conf.d/base-spec.json'", "discard_unpacked_layers = true", "identitytoken = 'token'",
+		"netns_mounts_under_state_dir = true", "base_runtime_spec = '" + dir + "/conf.d/base-spec.json'",
+		fmt.Sprintf("discard_unpacked_layers = %t", !verify), fmt.Sprintf("use_local_image_pull = %t", !verify),
 	} {
 		if !strings.Contains(string(dump), want) {
 			t.Errorf("the configuration that containerd has lacks %q", want)
@@ -277,6 +331,16 @@ func TestContainerdTakesTheConfiguration(t *testing.T) {
 	if err := c.Close(); err != nil {
 		t.Error(err)
 	}
+	if verify {
+		fill(t, trusted, mirror)
+		if err := transferTo(ctx, d, trusted); err != nil {
+			t.Errorf("pull of %s = %v; want it to pass", trusted, err)
+		}
+		fill(t, stranger, mirror)
+		if err := transferTo(ctx, d, stranger); err == nil || !strings.Contains(err.Error(), "not of the team: "+stranger+" sha256:") {
+			t.Errorf("pull of %s = %v; want that the verifier refuses it", stranger, err)
+		}
+	}
 	if err := cmd.Process.Kill(); err != nil {
 		t.Error(err)
 	}
@@ -294,6 +358,9 @@ func TestContainerdTakesTheConfiguration(t *testing.T) {
 		}
 	}
 	for _, p := range unused {
+		if verify && p == verifierPlugin {
+			continue
+		}
 		if strings.Contains(said, "loading plugin\" id="+p+" ") {
 			t.Errorf("the plugin %s is loaded", p)
 		}

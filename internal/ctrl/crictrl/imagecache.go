@@ -8,8 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -28,7 +26,7 @@ import (
 // ImageCacheConfigController finds the image cache and has it served, unless the machine config does not want that.
 type ImageCacheConfigController struct {
 	Services Services
-	// Caches are where layouts may be.
+	// Caches are where caches may be, in either form.
 	Caches []string
 }
 
@@ -125,18 +123,18 @@ func cacheWanted(doc *sysdoc.ImageCacheConfig, found bool) bool {
 	return doc.Local.Enabled
 }
 
-// find returns the directories that have a layout.
+// find returns the directories that have a cache.
 func (c *ImageCacheConfigController) find() []string {
 	var out []string
 	for _, dir := range c.Caches {
-		if _, err := os.Stat(filepath.Join(dir, "index.json")); err == nil {
+		if registryd.Is(dir) {
 			out = append(out, dir)
 		}
 	}
 	return out
 }
 
-// serve has registryd run on the layouts; changed says that they are others than before.
+// serve has registryd run on the caches; changed says that they are others than before.
 func (c *ImageCacheConfigController) serve(ctx context.Context, roots []string, changed bool) error {
 	_, err := c.Services.Status(RegistrydID)
 	if err == nil && !changed {
@@ -153,7 +151,7 @@ func (c *ImageCacheConfigController) serve(ctx context.Context, roots []string, 
 	return c.Services.Start(RegistrydID)
 }
 
-// registrydService serves the layouts on loopback.
+// registrydService serves the caches on loopback.
 func registrydService(roots []string) supervise.Service {
 	return supervise.Service{
 		ID: RegistrydID,

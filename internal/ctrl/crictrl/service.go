@@ -13,6 +13,7 @@ import (
 	"github.com/containerd/containerd/v2/plugins/snapshots/overlay/overlayutils"
 
 	"talos.internal/controller"
+	"talos.internal/internal/effective"
 	"talos.internal/internal/supervise"
 	"talos.internal/internal/supervise/child"
 	"talos.internal/resource/cri"
@@ -43,6 +44,7 @@ func (*ServiceController) Name() string { return "cri.ServiceController" }
 // Inputs implements [controller.Controller].
 func (*ServiceController) Inputs() []controller.Input {
 	return []controller.Input{
+		configInput(),
 		controller.Weak[cri.RegistryConfig]().Named(cri.RegistryConfigID),
 		controller.Weak[cri.CustomizationConfig](),
 		controller.Weak[cri.BaseRuntimeSpecConfig](),
@@ -78,7 +80,18 @@ func (c *ServiceController) reconcile(ctx context.Context, rt controller.Runtime
 	if !loaded && (cache.Status == cri.CachePreparing || cache.Status == cri.CacheReady && !mirrored) {
 		return nil
 	}
-	s := Sources{Registries: registries}
+	// The rules are read from the config itself: resources that are made of it may come after the first pull.
+	conf, err := effective.Get(ctx, rt)
+	if err != nil || conf == nil {
+		return err
+	}
+	s := Sources{Registries: registries, Verify: len(rulesOf(conf.Set)) > 0}
+	if s.Verify {
+		// Without the program containerd would take every image.
+		if _, err := os.Stat(filepath.Join(c.deps.Verifiers, Verifier)); err != nil {
+			return fmt.Errorf("images cannot be verified, which the machine config asks for: %w", err)
+		}
+	}
 	if s.Customizations, err = all[cri.CustomizationConfig](ctx, rt); err != nil {
 		return err
 	}

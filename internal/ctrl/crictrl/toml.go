@@ -3,10 +3,12 @@ package crictrl
 import (
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 	"unicode"
 
+	"talos.internal/config/defaults"
 	"talos.internal/internal/container"
 	"talos.internal/resource/cri"
 )
@@ -136,11 +138,11 @@ func tlsKeys(host string, t cri.RegistryTLS, dir, indent string) string {
 }
 
 // pauseImage holds the namespaces of pods. A test holds it to what internal/image makes.
-const pauseImage = "registry.k8s.io/pause:3.10.2"
+const pauseImage = defaults.Pause
 
 // unused are containerd's plugins that a node has no use for.
 var unused = []string{
-	"io.containerd.image-verifier.v1.bindir",
+	verifierPlugin, // needed only where images are verified
 	"io.containerd.internal.v1.opt",
 	"io.containerd.internal.v1.tracing",
 	"io.containerd.monitor.container.v1.restart",
@@ -152,8 +154,14 @@ var unused = []string{
 	"io.containerd.tracing.processor.v1.otlp",
 }
 
+// verifierPlugin has containerd ask a program about each image that is pulled.
+const verifierPlugin = "io.containerd.image-verifier.v1.bindir"
+
 // containerdTOML is containerd's configuration, version 3.
-func containerdTOML(d Deps, h container.Host, auths map[string]cri.RegistryAuth, baseSpec bool) string {
+//
+// With verify, images for pods are pulled by containerd's transfer service, which alone asks the verifier. It knows no credentials of
+// the configuration and cannot discard layers.
+func containerdTOML(d Deps, h container.Host, auths map[string]cri.RegistryAuth, baseSpec, verify bool) string {
 	var b strings.Builder
 	line := func(format string, a ...any) { fmt.Fprintf(&b, format+"\n", a...) }
 	line("version = 3")
@@ -162,7 +170,9 @@ func containerdTOML(d Deps, h container.Host, auths map[string]cri.RegistryAuth,
 	line("imports = [%s]", quote(d.Dir+"/conf.d/*.part"))
 	line("disabled_plugins = [")
 	for _, p := range unused {
-		line("  %s,", quote(p))
+		if p != verifierPlugin || !verify {
+			line("  %s,", quote(p))
+		}
 	}
 	line("]")
 	section := func(name string) { line("\n[plugins.%s]", name) }
@@ -176,13 +186,27 @@ func containerdTOML(d Deps, h container.Host, auths map[string]cri.RegistryAuth,
 	images := `"io.containerd.cri.v1.images"`
 	section(images)
 	line("  snapshotter = %s", quote(d.Snapshotter))
-	// What is unpacked is not needed packed; an image is on the disk once.
-	line("  discard_unpacked_layers = true")
-	line("  use_local_image_pull = true")
+	if !verify {
+		// What is unpacked is not needed packed; an image is on the disk once.
+		line("  discard_unpacked_layers = true")
+		line("  use_local_image_pull = true")
+	}
 	section(images + ".pinned_images")
 	line("  sandbox = %s", quote(pauseImage))
 	section(images + ".registry")
 	line("  config_path = %s", quote(d.Dir+"/conf.d/hosts"))
+	if verify {
+		section(quote(verifierPlugin))
+		line("  bin_dir = %s", quote(d.Verifiers))
+		line("  max_verifiers = 1")
+		line("  per_verifier_timeout = \"1m0s\"")
+		section(`"io.containerd.transfer.v1.local"`)
+		line("\n[[plugins.\"io.containerd.transfer.v1.local\".unpack_config]]")
+		line("  platform = %s", quote("linux/"+runtime.GOARCH))
+		line("  snapshotter = %s", quote(d.Snapshotter))
+		line("  differ = \"walking\"")
+		auths = nil
+	}
 	for _, host := range slices.Sorted(maps.Keys(auths)) {
 		hosts := []string{host}
 		if _, own := auths[dockerHost]; host == dockerName && !own {
@@ -199,8 +223,8 @@ func containerdTOML(d Deps, h container.Host, auths map[string]cri.RegistryAuth,
 		}
 	}
 
-	runtime := `"io.containerd.cri.v1.runtime"`
-	section(runtime)
+	cri := `"io.containerd.cri.v1.runtime"`
+	section(cri)
 	line("  disable_apparmor = true")
 	line("  enable_selinux = false")
 	line("  enable_unprivileged_ports = true")
@@ -208,17 +232,17 @@ func containerdTOML(d Deps, h container.Host, auths map[string]cri.RegistryAuth,
 	line("  device_ownership_from_security_context = true")
 	line("  netns_mounts_under_state_dir = true")
 	line("  restrict_oom_score_adj = %t", !slices.Contains(h.Capabilities, "CAP_SYS_RESOURCE"))
-	section(runtime + ".cni")
+	section(cri + ".cni")
 	line("  bin_dirs = [\"/opt/cni/bin\"]")
 	line("  conf_dir = \"/etc/cni/net.d\"")
-	section(runtime + ".containerd")
+	section(cri + ".containerd")
 	line("  default_runtime_name = \"runc\"")
-	section(runtime + ".containerd.runtimes.runc")
+	section(cri + ".containerd.runtimes.runc")
 	line("  runtime_type = \"io.containerd.runc.v2\"")
 	if baseSpec {
 		line("  base_runtime_spec = %s", quote(d.Dir+"/conf.d/base-spec.json"))
 	}
-	section(runtime + ".containerd.runtimes.runc.options")
+	section(cri + ".containerd.runtimes.runc.options")
 	line("  SystemdCgroup = false")
 	return b.String()
 }

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -131,7 +132,8 @@ func replace(dir, next, old string) error {
 }
 
 // Read returns the images of the layout in dir, as its index has them. Their content is read, and checked against its
-// digest or not, as it is asked for: see [Verify].
+// digest or not, as it is asked for: see [Verify]. Of an image for several platforms, which others make, the one for this machine's
+// kind is returned; if there is none, that image is left out.
 func Read(dir string) ([]Image, error) {
 	path, err := layout.FromPath(dir)
 	if err != nil {
@@ -147,11 +149,35 @@ func Read(dir string) ([]Image, error) {
 	}
 	images := make([]Image, 0, len(manifest.Manifests))
 	for _, d := range manifest.Manifests {
-		img, err := path.Image(d.Digest)
+		img, err := imageOf(index, d)
 		if err != nil {
 			return nil, fmt.Errorf("read layout %s: image %s: %w", dir, d.Annotations[refName], err)
+		}
+		if img == nil {
+			continue
 		}
 		images = append(images, Image{d.Annotations[refName], img})
 	}
 	return images, nil
+}
+
+// imageOf returns the image that an entry of an index stands for; nil if it is an index without one for this machine's kind.
+func imageOf(index v1.ImageIndex, d v1.Descriptor) (v1.Image, error) {
+	if !d.MediaType.IsIndex() {
+		return index.Image(d.Digest)
+	}
+	child, err := index.ImageIndex(d.Digest)
+	if err != nil {
+		return nil, err
+	}
+	manifest, err := child.IndexManifest()
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range manifest.Manifests {
+		if m.Platform != nil && m.Platform.OS == "linux" && m.Platform.Architecture == runtime.GOARCH {
+			return imageOf(child, m)
+		}
+	}
+	return nil, nil
 }

@@ -17,6 +17,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
@@ -370,6 +373,33 @@ func TestWriteLayoutReplacesAllOrNothing(t *testing.T) {
 	write(t, filepath.Join(other, "diary"), "dear")
 	if err := WriteLayout(other, images); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("WriteLayout over a folder that is no layout = %v; want ErrExist", err)
+	}
+}
+
+// Layouts of others name images for several platforms, and have some of them only.
+func TestReadTakesTheImageForThisMachineOfAnIndex(t *testing.T) {
+	for arch, want := range map[string]int{runtime.GOARCH: 1, "s390x": 0} {
+		dir := t.TempDir()
+		path, err := layout.Write(dir, empty.Index)
+		if err != nil {
+			t.Fatal(err)
+		}
+		inner := mutate.AppendManifests(mutate.IndexMediaType(empty.Index, types.OCIImageIndex),
+			mutate.IndexAddendum{Add: samples(t)[0].Image, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: arch}}})
+		if err := path.AppendIndex(inner, layout.WithAnnotations(map[string]string{refName: "example.internal/a:v1"})); err != nil {
+			t.Fatal(err)
+		}
+		images, err := Read(dir)
+		if err != nil || len(images) != want {
+			t.Errorf("for %s, Read = %d images, %v; want %d", arch, len(images), err, want)
+			continue
+		}
+		if want == 1 {
+			got, _ := images[0].Digest()
+			if sample, _ := samples(t)[0].Digest(); got != sample || images[0].Ref != "example.internal/a:v1" {
+				t.Errorf("Read = %s %s; want example.internal/a:v1 %s", images[0].Ref, got, sample)
+			}
+		}
 	}
 }
 
