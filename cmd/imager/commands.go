@@ -18,8 +18,10 @@ import (
 	"talos.internal/internal/buildinfo"
 	"talos.internal/internal/compose"
 	"talos.internal/internal/image"
+	"talos.internal/internal/image/assets"
 	"talos.internal/internal/image/debian"
 	"talos.internal/internal/image/oci"
+	"talos.internal/internal/image/squash"
 )
 
 // files are where the command finds what it needs. Relative paths start at the root of the source tree.
@@ -48,7 +50,7 @@ func root(out, log io.Writer) *cobra.Command {
 	flags.StringVar(&f.images, "out", "_out/images", "the image cache: an OCI layout")
 	say := func(format string, args ...any) { fmt.Fprintf(log, format+"\n", args...) }
 	cmd.AddCommand(
-		buildCommand(&f, say), fetchCommand(&f, say), lockCommand(&f, say), startCommand(&f, out),
+		buildCommand(&f, say), machineCommand(&f, say), fetchCommand(&f, say), lockCommand(&f, say), startCommand(&f, out),
 		&cobra.Command{
 			Use: "list", Short: "the images that can be built, by name and reference", Args: cobra.NoArgs,
 			RunE: func(*cobra.Command, []string) error {
@@ -88,6 +90,7 @@ func root(out, log io.Writer) *cobra.Command {
 			},
 		},
 	)
+	cmd.AddCommand(machineChecks(out)...)
 	return cmd
 }
 
@@ -197,9 +200,20 @@ func lockCommand(f *files, say func(string, ...any)) *cobra.Command {
 func renew(ctx context.Context, cache *debian.Cache) (debian.Lock, error) {
 	cache.Renew(ctx)
 	newest := &debian.Newest{Cache: cache}
-	picked, err := debian.Pick(ctx, newest, image.Wants(image.Specs()))
+	wants := append(image.Wants(append(image.Specs(), image.MachineSpec())), squash.Tool)
+	picked, err := debian.Pick(ctx, newest, wants)
 	if err != nil {
 		return nil, err
+	}
+	names, err := assets.Packages(ctx, newest, runtime.GOARCH)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		if _, err := newest.Package(ctx, name); err != nil {
+			return nil, err
+		}
+		picked.Read[name] = true
 	}
 	return newest.Lock(picked.Read), nil
 }
@@ -275,11 +289,9 @@ func (f *files) buildOwn(ctx context.Context, specs []image.Spec, log io.Writer)
 	}
 	b := compose.Builder{Source: filepath.Dir(f.versions), Out: f.results, Log: log}
 	own := compose.Component{Name: image.Node, Version: buildinfo.Version, Licence: ownLicence, Module: "talos.internal"}
-	err := b.BuildOwn(ctx, own, compose.Program{Name: "machined", Package: "./cmd/machined"})
-	if err != nil {
-		return fmt.Errorf("build machined: %w", err)
-	}
-	return nil
+	return b.BuildOwn(ctx, own,
+		compose.Program{Name: "machined", Package: "./cmd/machined"},
+		compose.Program{Name: initProgram, Package: "./cmd/initramfs"})
 }
 
 // find returns the image of that reference from the cache. The last part of its repository's name does, too, if it is the only

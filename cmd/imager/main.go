@@ -1,5 +1,6 @@
-// Command imager builds the container images of a cluster, and their cache, from what cmd/components has built and from Debian
-// packages. It is run from the root of the source tree; package image says what images are made of.
+// Command imager builds the container images of a cluster, their cache, and what machines boot from, out of what cmd/components has
+// built and of Debian packages. It is run from the root of the source tree; package image says what container images are made of,
+// package assets what a machine boots from.
 package main
 
 import (

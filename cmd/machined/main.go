@@ -1,5 +1,5 @@
 // Command machined is everything of ours that runs on a node. Its name decides which part it is: init (or machined) is PID 1,
-// apid and trustd are the daemons that PID 1 starts, dashboard is the screen of the console.
+// apid and trustd are the daemons that PID 1 starts, dashboard is the screen of the console, and containerd starts image-verifier.
 package main
 
 import (
@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"talos.internal/internal/buildinfo"
+	"talos.internal/internal/ctrl/crictrl"
 	"talos.internal/internal/daemon"
 	"talos.internal/internal/node"
 	"talos.internal/internal/sys/process"
@@ -47,10 +48,15 @@ func run(name string, args []string) int {
 		}
 		settleLater(func(err error) { fmt.Fprintln(os.Stderr, err) })
 		return node.Main(os.Exit)
+	case crictrl.Verifier:
+		return verifierProgram(args, os.Stdout)
+	}
+	if name == "modprobe" {
+		return modprobe(args)
 	}
 	program, ok := programs[name]
 	if !ok {
-		fmt.Fprintf(os.Stderr, "%s: no such program; call the binary as init, apid, trustd or dashboard\n", name)
+		fmt.Fprintf(os.Stderr, "%s: no such program; call the binary as init, apid, trustd, dashboard or modprobe\n", name)
 		return 2
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{ReplaceAttr: withoutTime}))

@@ -19,25 +19,31 @@ import (
 // The error says what is wrong with the machine and what to do about it; for a mode without a plan it wraps
 // errors.ErrUnsupported.
 func Plan(f Facts) ([]Step, error) {
-	if f.Mode != Container {
+	p := planner{Facts: f}
+	switch f.Mode {
+	case Metal:
+		p.metal()
+		return p.steps, nil
+	case Container:
+	default:
 		return nil, fmt.Errorf("plan the boot: mode %s: %w", f.Mode, errors.ErrUnsupported)
 	}
 	if err := ownGroups(f); err != nil {
 		return nil, fmt.Errorf("plan the boot: %w", err)
 	}
-	p := planner{Facts: f}
 	p.process()
 	p.pseudo()
 	p.dev()
 	p.scratch()
 	p.persistent()
-	p.directories()
+	p.directories(func(string) bool { return true })
+	p.varRun()
 	p.cgroups()
 	p.root()
 	return p.steps, nil
 }
 
-// planner collects the steps of the mode container.
+// planner collects steps.
 type planner struct {
 	Facts
 	steps []Step
@@ -151,7 +157,10 @@ func (p *planner) dev() {
 // scratch mounts what must not outlive a start. A mount that covers others would hide volumes; so /system is mounted in parts
 // where one is below it, and the others are left.
 func (p *planner) scratch() {
-	const safe = mount.NoSuid | mount.NoDev
+	safe := mount.NoSuid | mount.NoDev
+	if p.Mode == Metal {
+		safe |= mount.NoExec // a container's own image may have programs there
+	}
 	tmpfs := func(name, point string, flags mount.Flags, data string) {
 		if m, ok := p.top(point); ok && m.Type == "tmpfs" && !readOnly(m) {
 			return
@@ -207,7 +216,8 @@ const (
 	nobody     = 65534 // kube-apiserver, which writes the audit log
 )
 
-func (p *planner) directories() {
+// directories adds those whose path is wanted.
+func (p *planner) directories(wanted func(path string) bool) {
 	for _, d := range []struct {
 		why string
 		Dir
@@ -233,8 +243,13 @@ func (p *planner) directories() {
 		{"user volumes", Dir{"/var/mnt", 0o755, 0, 0}},
 		{"CNI plugins", Dir{"/opt/cni/bin", 0o755, 0, 0}},
 	} {
-		p.add("have a place for "+d.why, d.Dir)
+		if wanted(d.Path) {
+			p.add("have a place for "+d.why, d.Dir)
+		}
 	}
+}
+
+func (p *planner) varRun() {
 	p.try("let programs find /run where it once was", "programs that use /var/run do not find what is in /run", Link{"/var/run", "/run"})
 }
 

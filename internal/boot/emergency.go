@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"time"
 
@@ -45,9 +46,15 @@ func (e *Emergency) SetServices(s Services) {
 	e.services = s
 }
 
-// Enter takes the emergency path with any value: that of a panic, or an error. It returns only if Exit does. Others that
-// enter meanwhile are told of, and wait for that one end.
-func (e *Emergency) Enter(cause any) { e.enter(cause, debug.Stack()) }
+// Enter takes the emergency path with any value: that of a panic, or an error, which says by itself where it comes from. It
+// returns only if Exit does. Others that enter meanwhile are told of, and wait for that one end.
+func (e *Emergency) Enter(cause any) {
+	if _, ok := cause.(error); ok {
+		e.enter(cause, nil)
+		return
+	}
+	e.enter(cause, debug.Stack())
+}
 
 // Guard calls f, and takes the emergency path if it panics. Each goroutine of PID 1 that nothing else guards begins with it.
 func (e *Emergency) Guard(f func()) {
@@ -60,7 +67,7 @@ func (e *Emergency) Guard(f func()) {
 }
 
 func (e *Emergency) enter(cause any, stack []byte) {
-	e.say("emergency: %v\n%s", describe(cause), stack)
+	e.say("emergency: %s", strings.TrimSpace(describe(cause)+"\n"+string(stack)))
 	e.mu.Lock()
 	if e.done == nil {
 		e.done = make(chan struct{})

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"talos.internal/internal/sys/cgroup"
+	"talos.internal/internal/sys/mount"
 	"talos.internal/internal/sys/proc"
 )
 
@@ -22,6 +23,8 @@ type Facts struct {
 	// Groups are where this process is in the cgroups.
 	Groups   []cgroup.Membership
 	Hostname string
+	// EFI says that the firmware is UEFI and lets the system see its variables.
+	EFI bool
 	// Files are the contents of files of /etc that the container runtime may have put there, by name; what was not there
 	// is missing. See [EtcNames].
 	Files map[string][]byte
@@ -61,6 +64,9 @@ func Gather(root string, getenv func(string) string) (Facts, error) {
 		return f, fmt.Errorf("gather facts: PLATFORM %q is not known; this version knows %s and %s", p, Container, Metal)
 	}
 	r := proc.Reader{Root: root}
+	if _, err := os.Stat(filepath.Join(root, mount.EFIPoint)); err == nil {
+		f.EFI = true
+	}
 	var err error
 	if f.Mounts, err = r.MountInfo(); err != nil {
 		return f, fmt.Errorf("gather facts: %w", err)

@@ -55,15 +55,20 @@ func (r *recorder) MakeLink(p, _ string) error { return r.record("link %s", p) }
 func (r *recorder) MakeNodes(nodes ...devnode.Node) ([]string, error) {
 	return nil, r.record("%d nodes", len(nodes))
 }
-func (r *recorder) Empty(p string, keep []string) error       { return r.record("empty %s but %v", p, keep) }
+func (r *recorder) Empty(p string, keep []string) error { return r.record("empty %s but %v", p, keep) }
+func (r *recorder) Copy(from, to string, _ fs.FileMode) error {
+	return r.record("copy %s to %s", from, to)
+}
+func (r *recorder) SyncAt(p string) error                     { return r.record("sync %s", p) }
 func (r *recorder) Vacate(leaf string) error                  { return r.record("vacate %s", leaf) }
 func (r *recorder) Create(p string) error                     { return r.record("group %s", p) }
 func (r *recorder) SetLimits(p string, _ cgroup.Limits) error { return r.record("limits of %s", p) }
 func (r *recorder) SetLimit(s string, n uint64) (uint64, error) {
 	return n / 2, r.record("limit %s", s)
 }
-func (r *recorder) AdoptOrphans() error { return r.record("adopt") }
-func (r *recorder) DenyStarts()         { _ = r.record("deny starts") }
+func (r *recorder) SetSysctl(key, value string) error { return r.record("sysctl %s=%s", key, value) }
+func (r *recorder) AdoptOrphans() error               { return r.record("adopt") }
+func (r *recorder) DenyStarts()                       { _ = r.record("deny starts") }
 
 func (r *recorder) StopAll(ctx context.Context) error {
 	if err := r.record("stop all"); err != nil || r.stop == nil {

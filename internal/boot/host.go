@@ -26,6 +26,7 @@ type Host struct {
 	Processes Processes
 	Machine   process.Machine
 	Services  Services // may be nil before there are any
+	Devices   Devices  // may be nil in a container, whose devices are the host's
 }
 
 // Files are the operations on files that plans need. Paths are absolute and clean.
@@ -39,6 +40,10 @@ type Files interface {
 	// Empty removes all that is in a directory and follows no link. It leaves the directories of keep, which are mount
 	// points, with what is in them. It goes on after an error.
 	Empty(path string, keep []string) error
+	// SyncAt writes what the file system holds back that a path is on. A path that is not there has nothing.
+	SyncAt(path string) error
+	// Copy copies a file, and makes the directories above the new one. What was there is replaced.
+	Copy(from, to string, mode fs.FileMode) error
 }
 
 // Groups are the operations on cgroups that plans need.
@@ -58,6 +63,8 @@ type Processes interface {
 	SetLimit(resource string, n uint64) (uint64, error)
 	// AdoptOrphans makes this process the parent of its orphaned descendants.
 	AdoptOrphans() error
+	// SetSysctl sets a parameter of the kernel: "net.ipv4.ip_forward".
+	SetSysctl(key, value string) error
 	// Others lists the processes of this pid namespace that run a program, but this one: "12 (kubelet)".
 	Others() ([]string, error)
 }
@@ -74,7 +81,7 @@ type Services interface {
 func NewHost(root string, services Services) *Host {
 	return &Host{
 		Mounts: mount.Kernel{Root: root}, Files: rooted(root), Groups: groups(root), Processes: processes{}, Machine: process.Kernel{},
-		Services: services,
+		Services: services, Devices: kernelDevices{new(Drivers)},
 	}
 }
 
@@ -156,6 +163,15 @@ func (r rooted) Empty(p string, keep []string) error {
 	return errors.Join(errs...)
 }
 
+// SyncAt implements Files.
+func (r rooted) SyncAt(p string) error {
+	err := mount.SyncAt(r.path(p))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
 // groups are the cgroups that are mounted below a root. They are looked for each time, since a plan mounts.
 type groups string
 
@@ -200,6 +216,9 @@ func (processes) SetLimit(resource string, n uint64) (uint64, error) {
 
 // AdoptOrphans implements Processes.
 func (processes) AdoptOrphans() error { return process.BecomeSubreaper() }
+
+// SetSysctl implements Processes.
+func (processes) SetSysctl(key, value string) error { return proc.Reader{}.SetSysctl(key, value) }
 
 // Others implements Processes. Threads of the kernel, and processes that have ended and wait to be collected, have no
 // program.

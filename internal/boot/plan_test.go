@@ -266,8 +266,8 @@ func TestTheGroupsOfTheHostAreRefused(t *testing.T) {
 			t.Errorf("%s: Plan() = %v, %v; want an error with %q", tc.name, steps, err, tc.want)
 		}
 	}
-	if _, err := Plan(Facts{Mode: Metal}); !errors.Is(err, errors.ErrUnsupported) {
-		t.Errorf("Plan(metal) = %v; want ErrUnsupported", err)
+	if _, err := Plan(Facts{Mode: "cloud"}); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("Plan(cloud) = %v; want ErrUnsupported", err)
 	}
 	if _, err := Plan(Facts{Mode: Container}); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("Plan(nothing mounted) = %v; want fs.ErrNotExist", err)

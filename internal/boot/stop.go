@@ -29,8 +29,13 @@ type Cause struct {
 	Kind CauseKind
 	// Grace is the time for all of it but First; zero means DefaultStopTime. Docker kills after 30 s.
 	Grace time.Duration
-	// WipeState and WipeEphemeral are what a reset removes.
+	// WipeState and WipeEphemeral are what a reset of a container removes.
 	WipeState, WipeEphemeral bool
+	// Wipe are the steps of a reset of a machine. They come when nothing is mounted any more, have their own limits, and that
+	// they fail is never a reason to stay.
+	Wipe []Step
+	// How is how a machine ends; empty means as its kind says: by power off, or by a restart.
+	How process.End
 	// First are steps of the caller that need the services, such as leaving etcd. They have their own limits and come before
 	// everything else. That they fail is never a reason to stay.
 	First []Step
@@ -59,7 +64,14 @@ func StopPlan(f Facts, c Cause) ([]Step, error) {
 	default:
 		return nil, fmt.Errorf("plan the stop: %q is no cause: %w", c.Kind, syscall.EINVAL)
 	}
-	if f.Mode != Container {
+	switch f.Mode {
+	case Container:
+	case Metal:
+		end.How = c.How
+		if end.How == "" {
+			end.How = map[CauseKind]process.End{Shutdown: process.PowerOff, Reboot: process.Restart, Reset: process.Restart, Terminated: process.Restart}[c.Kind]
+		}
+	default:
 		return nil, fmt.Errorf("plan the stop: mode %s: %w", f.Mode, errors.ErrUnsupported)
 	}
 	total := c.Grace
@@ -73,17 +85,30 @@ func StopPlan(f Facts, c Cause) ([]Step, error) {
 	add := func(name, lost string, limit time.Duration, do Action) {
 		steps = append(steps, Step{Name: name, Do: do, MayFail: lost, Limit: limit})
 	}
-	for _, s := range c.First {
-		if s.MayFail == "" {
-			s.MayFail = "the node ends without it"
+	own := func(list []Step) {
+		for _, s := range list {
+			if s.MayFail == "" {
+				s.MayFail = "the node ends without it"
+			}
+			steps = append(steps, s)
 		}
-		steps = append(steps, s)
 	}
+	own(c.First)
 	add("let no service start any more", "services may come back", share(4), DenyServices{})
 	add("stop the services in their order", "those that are left are killed", share(56), StopServices{})
 	if f.PID1 {
 		add("ask what is left to end: pods, and what services left", "it is killed", share(12), SignalAll{syscall.SIGTERM})
 		add("kill what is left", "it may keep file systems busy", share(8), SignalAll{syscall.SIGKILL})
+	}
+	if f.Mode == Metal {
+		add("write to the disks what is not there yet", "the last writes may be lost", share(4), Sync{})
+		add("take off the volumes, the last first", "file systems are repaired by their journals at the next start", share(6), Unmount{
+			Below: []string{"/opt", "/var", "/system/state"},
+		})
+		own(c.Wipe)
+		add("close what is still mounted", "file systems are repaired by their journals at the next start", share(4), CloseDisks{})
+		add("write to the disks what is still not there", "the last writes may be lost", share(6), Sync{})
+		return append(steps, Step{Name: "end: " + string(c.Kind), Do: end}), nil
 	}
 	var keep []string
 	for _, m := range f.Mounts {
@@ -105,7 +130,7 @@ func StopPlan(f Facts, c Cause) ([]Step, error) {
 	add("take off the mounts of this start, the last first", "they end with the container", share(4), Unmount{
 		Below: []string{"/etc", "/tmp", "/run", "/opt", "/var", "/system"}, Keep: keep,
 	})
-	add("write to the disks what is not there yet", "the last writes may be lost", share(6), Sync{})
+	add("write to the disks what is not there yet", "the last writes may be lost", share(6), SyncPoints{"/system/state", "/var"})
 	return append(steps, Step{Name: "end: " + string(c.Kind), Do: end}), nil
 }
 
@@ -261,6 +286,50 @@ func (Sync) String() string { return "sync" }
 func (Sync) run(_ context.Context, h *Host, _ func(string)) error {
 	h.Machine.Sync()
 	return nil
+}
+
+// SyncPoints writes what the file systems at these points hold back to the disks, and no other: those of a container's host are
+// none of its business, and can be many.
+type SyncPoints []string
+
+// String names them.
+func (s SyncPoints) String() string { return "sync " + strings.Join(s, " ") }
+
+func (s SyncPoints) run(ctx context.Context, h *Host, _ func(string)) error {
+	var errs []error
+	for _, p := range s {
+		if ctx.Err() != nil {
+			return errors.Join(append(errs, fmt.Errorf("sync %s: %w", p, context.Cause(ctx)))...)
+		}
+		errs = append(errs, h.Files.SyncAt(p))
+	}
+	return errors.Join(errs...)
+}
+
+// CloseDisks makes every file system on a disk read-only that is still mounted, since somebody keeps it busy. One that is so
+// needs no repair.
+type CloseDisks struct{}
+
+// String says so.
+func (CloseDisks) String() string { return "make what is mounted from disks read-only" }
+
+func (CloseDisks) run(ctx context.Context, h *Host, say func(string)) error {
+	table, err := h.Mounts.Table()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, m := range table {
+		if !strings.HasPrefix(m.Source, "/dev/") || m.HasOption("ro") || m.HasSuperOption("ro") {
+			continue
+		}
+		if ctx.Err() != nil {
+			return errors.Join(append(errs, fmt.Errorf("close %s: %w", m.Point, context.Cause(ctx)))...)
+		}
+		say(m.Point + " is still mounted")
+		errs = append(errs, h.Mounts.Mount(mount.Call{Target: m.Point, Flags: mount.Remount | mount.ReadOnly}))
+	}
+	return errors.Join(errs...)
 }
 
 // End is the end. With How empty it does nothing: PID 1 has to return from main, which is the end of a container.

@@ -57,8 +57,8 @@ func TestACauseThatTheModeLacksIsRefused(t *testing.T) {
 	if _, err := StopPlan(f, Cause{Kind: "boredom"}); !errors.Is(err, syscall.EINVAL) {
 		t.Errorf("StopPlan(boredom) = %v; want EINVAL", err)
 	}
-	if _, err := StopPlan(Facts{Mode: Metal}, Cause{Kind: Terminated}); !errors.Is(err, errors.ErrUnsupported) {
-		t.Errorf("StopPlan(metal) = %v; want ErrUnsupported", err)
+	if _, err := StopPlan(Facts{Mode: "cloud"}, Cause{Kind: Terminated}); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("StopPlan(cloud) = %v; want ErrUnsupported", err)
 	}
 }
 
@@ -114,7 +114,7 @@ func TestTheEndIsReachedWhateverFails(t *testing.T) {
 	if d := cmp.Diff([]string{"/var", "/opt", "/tmp", "/run", "/system/state", "/system"}, left); d != "" {
 		t.Errorf("mounts that are left; want those of the container runtime (-want +got):\n%s", d)
 	}
-	want := []string{"deny starts", "stop all", "others", "others", "empty /system/state but []", "empty /var but []"}
+	want := []string{"deny starts", "stop all", "others", "others", "empty /system/state but []", "empty /var but []", "sync /system/state", "sync /var"}
 	if d := cmp.Diff(want, r.calls()); d != "" {
 		t.Errorf("calls (-want +got):\n%s", d)
 	}

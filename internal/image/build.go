@@ -47,6 +47,9 @@ func (b *Builder) Build(ctx context.Context, specs []Spec, dir string) ([]oci.Im
 			layers = append(layers, plan.layers[key].done)
 			contents = append(contents, key)
 		}
+		if err := s.checkSize(layers); err != nil {
+			return nil, err
+		}
 		images[i], err = oci.NewImage(s.Ref, oci.Config{
 			Arch: b.Arch, User: s.User, Entrypoint: s.Entrypoint, Env: []string{searchPath},
 			Labels: map[string]string{"org.opencontainers.image.title": s.Name, "org.opencontainers.image.version": s.tag()},
@@ -68,6 +71,7 @@ func (b *Builder) log(format string, args ...any) {
 type plan struct {
 	layers map[string]*part
 	images [][]string
+	more   *part // what every image has besides its spec; nil is nothing
 }
 
 // part is a layer, and what is in it for the bill of materials.
@@ -119,6 +123,11 @@ func (b *Builder) place(ctx context.Context, p *plan, s Spec) ([]string, error) 
 	}
 	if len(s.Tools) > 0 {
 		if err := add("tools: "+strings.Join(s.Tools, " "), func() (*part, error) { return b.tools(ctx, s.Tools) }); err != nil {
+			return nil, err
+		}
+	}
+	if p.more != nil {
+		if err := add("more", func() (*part, error) { return p.more, nil }); err != nil {
 			return nil, err
 		}
 	}

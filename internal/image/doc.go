@@ -15,5 +15,8 @@
 // The same inputs (the programs' bytes, the locked packages, the table) give the same digests, wherever and whenever the
 // images are built. rootfs, debian, sbom and oci below this package do the work; cmd/imager is the command.
 //
+// [MachineSpec] is the root file system of a machine, which is the node image's with a little more; package assets makes of it
+// what a machine boots from.
+//
 // The package may be imported by internal/cli, internal/provision and cmd.
 package image

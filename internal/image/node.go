@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"talos.internal/internal/buildinfo"
+	"talos.internal/internal/image/oci"
 	"talos.internal/internal/image/rootfs"
 )
 
@@ -17,6 +18,9 @@ const Node = "talos"
 
 // NodeRef returns the reference of the node image of a version of the system, such as v1.15.0.
 func NodeRef(version string) string { return own + "/" + Node + ":" + version }
+
+// InstallerRef returns the reference of the installer image of a version of the system.
+func InstallerRef(version string) string { return own + "/installer:" + version }
 
 // nodeSpec is the image of a node in a container. The rules for what is in it:
 //
@@ -40,13 +44,15 @@ func nodeSpec() Spec {
 			rootfs.Symlink("bin", "usr/bin"), rootfs.Symlink("sbin", "usr/sbin"), rootfs.Symlink("lib", "usr/lib"),
 			rootfs.Bytes("etc/passwd", 0o644, []byte(users+nodeUsers)),
 			rootfs.Bytes("etc/group", 0o644, []byte(groups+nodeGroups)),
-			rootfs.Bytes("usr/lib/os-release", 0o644, []byte(osRelease())),
+			rootfs.Bytes("usr/lib/os-release", 0o644, []byte(OSRelease())),
 			rootfs.Bytes("usr/etc/in-container", 0o444, nil), // who finds it knows that this is no machine
 		},
 	}
 	for _, name := range []string{"apid", "trustd", "dashboard", "machined"} {
 		s.Files = append(s.Files, rootfs.Symlink("usr/sbin/"+name, "init"))
 	}
+	// The only file of its folder: containerd starts all that are there.
+	s.Files = append(s.Files, rootfs.Symlink(verifier, "../../sbin/init"))
 	for _, name := range []string{"bridge", "flannel", "host-local", "loopback", "portmap"} {
 		s.Programs = append(s.Programs, Program{Component: "cni", File: name, Path: "opt/cni/bin/" + name})
 	}
@@ -61,16 +67,19 @@ func nodeSpec() Spec {
 		s.Files = append(s.Files, rootfs.Bytes("etc/"+name, 0o644, nil))
 	}
 	// A link would not do: the file can be replaced by a mount, and that has to stand at this name.
-	s.Files = append(s.Files, rootfs.Bytes("etc/os-release", 0o644, []byte(osRelease())))
-	s.Executables = nodeExecutables()
+	s.Files = append(s.Files, rootfs.Bytes("etc/os-release", 0o644, []byte(OSRelease())))
+	s.Executables, s.MaxSize = nodeExecutables(), 80e6
 	return s
 }
+
+// verifier is what containerd asks about images where the machine config has them verified: our program under one more name.
+const verifier = "usr/libexec/image-verifier/image-verifier"
 
 // nodeExecutables is the list that a node image is held to. Who adds a line says why it is needed.
 func nodeExecutables() []string {
 	return []string{
-		"usr/sbin/init",                                                               // ours
-		"usr/sbin/apid", "usr/sbin/dashboard", "usr/sbin/machined", "usr/sbin/trustd", // the same under its other names
+		"usr/sbin/init",                                                                         // ours
+		"usr/sbin/apid", "usr/sbin/dashboard", "usr/sbin/machined", "usr/sbin/trustd", verifier, // the same under its other names
 		"usr/bin/containerd", "usr/bin/containerd-shim-runc-v2", "usr/bin/runc", // run everything else
 		"opt/cni/bin/bridge", "opt/cni/bin/flannel", "opt/cni/bin/host-local", "opt/cni/bin/loopback", "opt/cni/bin/portmap",
 		"usr/sbin/nft", // for portmap: hostPort of pods
@@ -92,8 +101,8 @@ trustd:x:51:
 `
 )
 
-// osRelease is os-release(5). kubelet reports PRETTY_NAME as the node's OS image.
-func osRelease() string {
+// OSRelease is os-release(5) of the system. kubelet reports PRETTY_NAME as the node's OS image.
+func OSRelease() string {
 	name, version := buildinfo.Name, buildinfo.Version
 	return fmt.Sprintf("NAME=%q\nID=%s\nVERSION_ID=%s\nPRETTY_NAME=\"%s (%s)\"\n", name, strings.ToLower(name), version, name, version)
 }
@@ -109,6 +118,22 @@ func (s Spec) checkExecutables(layers []*rootfs.Tree) error {
 			return fmt.Errorf("/%s can be executed and is not in the list of what may be: leave it out, or add it with its reason: %w",
 				name, fs.ErrInvalid)
 		}
+	}
+	return nil
+}
+
+// checkSize fails if the layers together are larger than the spec lets them be.
+func (s Spec) checkSize(layers []*oci.Layer) error {
+	var sum int64
+	for _, l := range layers {
+		n, err := l.Size()
+		if err != nil {
+			return err
+		}
+		sum += n
+	}
+	if s.MaxSize > 0 && sum > s.MaxSize {
+		return fmt.Errorf("image %s weighs %d bytes; at most %d: leave something out: %w", s.Name, sum, s.MaxSize, fs.ErrInvalid)
 	}
 	return nil
 }

@@ -25,6 +25,8 @@ type Spec struct {
 	// Executables are the paths of all that may be executed in the image, links included. A build that has another one
 	// fails. Nil means that nothing is said.
 	Executables []string
+	// MaxSize is the most that the image may weigh compressed, in bytes. A build that is larger fails. Zero is no limit.
+	MaxSize int64
 }
 
 // Program is an executable that is built here.

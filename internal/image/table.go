@@ -154,3 +154,27 @@ func markdown(head []string, rows [][]string) string {
 	}
 	return b.String()
 }
+
+// Sized is a file for [WriteSizes].
+type Sized struct {
+	Name, What string
+	Bytes      int64
+}
+
+// sizesText is the document with the table.
+const sizesText = `# What a machine boots from weighs
+
+Written by ` + "`go run ./cmd/imager sizes >docs/machine-sizes.md`" + ` from _out/machine; what it means is in
+[arch/machine-images.md](arch/machine-images.md). MB are 10^6 bytes. The target for the ISO image without image cache is 89 MB.
+
+%s`
+
+// WriteSizes writes a table of files as Markdown.
+func WriteSizes(w io.Writer, files []Sized) error {
+	var rows [][]string
+	for _, f := range files {
+		rows = append(rows, []string{"`" + f.Name + "`", f.What, fmt.Sprintf("%.1f MB", float64(f.Bytes)/1e6)})
+	}
+	_, err := fmt.Fprintf(w, sizesText, markdown([]string{"file", "what", "size"}, rows))
+	return err
+}

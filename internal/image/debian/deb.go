@@ -12,7 +12,6 @@ import (
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
-	"github.com/ulikunitz/xz"
 
 	"talos.internal/internal/image/rootfs"
 )
@@ -28,6 +27,10 @@ type Deb struct {
 func (d *Deb) Name() string    { return d.Control["Package"] }
 func (d *Deb) Version() string { return d.Control["Version"] }
 func (d *Deb) Arch() string    { return d.Control["Architecture"] }
+
+// Depends returns the names of the packages that this one depends on, in the order of its fields Pre-Depends and Depends and
+// without repetition. Of alternatives it is the first.
+func (d *Deb) Depends() []string { return d.Control.needs() }
 
 // maxUnpacked bounds what is unpacked of one part of a package, in bytes: the largest that anyone would take a program from
 // is far smaller, and a broken file must not eat the machine.
@@ -79,6 +82,7 @@ func eachFile(name string, content io.Reader, f func(*tar.Header, io.Reader) err
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrFormat, err)
 	}
+	defer plain.Close() // nothing is written; what was wrong with the content, reading it has said
 	limit := &io.LimitedReader{R: plain, N: maxUnpacked}
 	in := tar.NewReader(limit)
 	for {
@@ -98,16 +102,20 @@ func eachFile(name string, content io.Reader, f func(*tar.Header, io.Reader) err
 	}
 }
 
-func decompress(name string, r io.Reader) (io.Reader, error) {
+func decompress(name string, r io.Reader) (io.ReadCloser, error) {
 	switch path.Ext(name) {
 	case ".tar":
-		return r, nil
+		return io.NopCloser(r), nil
 	case ".gz":
 		return gzip.NewReader(r)
 	case ".xz":
-		return xz.NewReader(r)
+		return openXZ(r)
 	case ".zst":
-		return zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxUnpacked))
+		d, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxUnpacked))
+		if err != nil {
+			return nil, err
+		}
+		return d.IOReadCloser(), nil
 	}
 	return nil, fmt.Errorf("unknown compression: %s", name)
 }

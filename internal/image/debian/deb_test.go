@@ -7,11 +7,13 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/ulikunitz/xz"
 
 	"talos.internal/internal/image/rootfs"
 )
@@ -231,4 +233,51 @@ func FuzzParseLock(f *testing.F) {
 func FuzzLinked(f *testing.F) {
 	f.Add([]byte(elfFile("/lib64/ld.so", "$ORIGIN/x", "libc.so.6")))
 	f.Fuzz(func(_ *testing.T, data []byte) { _, _ = linked(data) })
+}
+
+// What xz packed is read the same, by its program and, where there is none, by the module.
+func TestXZIsReadWithAndWithoutItsProgram(t *testing.T) {
+	plain := bytes.Repeat([]byte("a package "), 100_000)
+	var packed bytes.Buffer
+	w, err := xz.NewWriter(&packed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write(plain); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{os.Getenv("PATH"), t.TempDir()} {
+		t.Setenv("PATH", path)
+		r, err := openXZ(bytes.NewReader(packed.Bytes()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(r)
+		if err := errors.Join(err, r.Close()); err != nil || !bytes.Equal(got, plain) {
+			t.Errorf("PATH=%s: %d bytes, %v; want %d", path, len(got), err, len(plain))
+		}
+		for _, broken := range [][]byte{packed.Bytes()[:packed.Len()/2], []byte("no xz at all, but long enough for a header")} {
+			r, err := openXZ(bytes.NewReader(broken))
+			if err == nil {
+				_, err = io.ReadAll(r)
+				err = errors.Join(err, r.Close())
+			}
+			if err == nil {
+				t.Errorf("PATH=%s: %d bytes of something else are no error", path, len(broken))
+			}
+		}
+		// Who has enough ends it.
+		if r, err = openXZ(bytes.NewReader(packed.Bytes())); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.Read(make([]byte, 10)); err != nil {
+			t.Error(err)
+		}
+		if err := r.Close(); err != nil {
+			t.Errorf("Close before the end: %v", err)
+		}
+	}
 }

@@ -186,7 +186,7 @@ func (p *picker) find(d *Deb, name string, dirs []string) error {
 		switch {
 		case strings.HasPrefix(plain(dep), plain(stem)):
 			alike = append(alike, dep)
-		case strings.HasPrefix(dep, "lib"):
+		case strings.HasPrefix(dep, "lib") || dep == "zlib1g": // which does not follow the policy
 			others = append(others, dep)
 		}
 	}
@@ -224,8 +224,11 @@ func (p *picker) finish() error {
 		if err != nil {
 			return fmt.Errorf("licence of %s: %w", name, err)
 		}
-		if err := p.out.Tree.Add(rootfs.Bytes("usr/share/doc/"+name+"/copyright", 0o644, text)); err != nil {
-			return err
+		doc := "usr/share/doc/" + name + "/copyright"
+		if _, wanted := p.taken[doc]; !wanted {
+			if err := p.out.Tree.Add(rootfs.Bytes(doc, 0o644, text)); err != nil {
+				return err
+			}
 		}
 		p.out.Used = append(p.out.Used, Used{
 			Name: name, Version: d.Version(), Arch: d.Arch(), Source: d.Control.source(),
