@@ -173,6 +173,22 @@ func (c *Client) DeleteNow(ctx context.Context, k Kind, namespace, name string) 
 		c.onObject(ctx, http.MethodDelete, k, namespace, name, "", url.Values{"gracePeriodSeconds": {"0"}}, "", nil, nil))
 }
 
+// Evict asks for the end of a pod by its eviction (policy/v1), which a budget for disruptions may forbid for now: that is ErrBudget. The
+// pod has its time of grace then.
+func (c *Client) Evict(ctx context.Context, namespace, name string) error {
+	what := describe(podKind, namespace, name)
+	body, err := json.Marshal(Object{
+		"apiVersion": "policy/v1", "kind": "Eviction", "metadata": map[string]any{"name": name, "namespace": namespace},
+	})
+	if err != nil {
+		return wrap("evict", what, err)
+	}
+	return wrap("evict", what, c.onObject(ctx, http.MethodPost, podKind, namespace, name, "eviction", nil, "application/json", body, nil))
+}
+
+// podKind is the kind that can be evicted.
+var podKind = KindOf("v1", "Pod")
+
 func wrap(verb, what string, err error) error {
 	if err == nil {
 		return nil

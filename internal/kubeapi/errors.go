@@ -19,6 +19,8 @@ var (
 	ErrNoKind = errors.New("unknown kind")
 	// ErrExpired is when a watch cannot go on from where it was: list again.
 	ErrExpired = errors.New("expired")
+	// ErrBudget is when a budget for disruptions forbids an eviction for now, or the server has too much to do.
+	ErrBudget = errors.New("too many requests")
 )
 
 // StatusError is what an API server said.
@@ -54,6 +56,8 @@ func (e *StatusError) Is(kind error) bool {
 		return e.Code == http.StatusForbidden
 	case ErrExpired:
 		return e.Code == http.StatusGone
+	case ErrBudget:
+		return e.Code == http.StatusTooManyRequests
 	}
 	return false
 }

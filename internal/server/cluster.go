@@ -43,8 +43,11 @@ func (s *clusterService) HealthCheck(in *clusterpb.HealthCheckRequest, stream gr
 		last = utf8(line)
 		return stream.Send(&clusterpb.HealthCheckProgress{Message: last})
 	})
-	if errors.Is(err, context.DeadlineExceeded) {
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
 		return status.Errorf(codes.DeadlineExceeded, "the cluster is not healthy after %v; last: %s", wait, last)
+	case err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded): // it says itself what is missing
+		return status.Errorf(codes.DeadlineExceeded, "after %v: %s", wait, utf8(err.Error()))
 	}
 	return err
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"time"
 
 	"talos.internal/api/clusterpb"
 	"talos.internal/client"
@@ -17,7 +19,8 @@ type Checker struct {
 }
 
 // Check runs all checks until they have passed or ctx ends. The machines are those of in, or those of discovery if it names
-// none. say gets lines in the form of talosctl; its error ends the run and is returned.
+// none, which are waited for. say gets lines in the form of talosctl; its error ends the run and is returned. At the end of the time
+// the error is an [*Error].
 func (s Checker) Check(ctx context.Context, in *clusterpb.ClusterInfo, say func(string) error) error {
 	c, self, err := s.Client()
 	if err != nil {
@@ -31,25 +34,54 @@ func (s Checker) Check(ctx context.Context, in *clusterpb.ClusterInfo, say func(
 	for _, n := range in.GetWorkerNodes() {
 		nodes = append(nodes, NewNode(hostOf(n), false))
 	}
-	if len(nodes) == 0 {
-		if nodes, err = Members(ctx, c, self); err != nil {
-			return err
-		}
-		if len(nodes) == 0 {
-			return errors.New("check health: discovery knows of no machines; name them in the request")
-		}
-	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	err = Run(ctx, Options{Nodes: nodes, Machines: NewMachines(c), Kubernetes: Access(c, []string{self}, in.GetForceEndpoint())}, func(e Event) {
+	tell := func(e Event) {
 		if err := say(e.Line()); err != nil {
 			cancel(err)
 		}
-	})
-	if err != nil && context.Cause(ctx) != nil {
-		return context.Cause(ctx)
+	}
+	if len(nodes) == 0 {
+		nodes, err = AwaitMembers(ctx, c, self, tell)
+	}
+	if err == nil {
+		err = Run(ctx, Options{Nodes: nodes, Machines: NewMachines(c), Kubernetes: Access(c, []string{self}, in.GetForceEndpoint())}, tell)
+	}
+	// At the end of the time, err says what is missing; at any other end, the cause is why.
+	if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(cause, context.DeadlineExceeded) {
+		return cause
 	}
 	return err
+}
+
+// Known is what is waited for before there is anything to check.
+const Known = "the machines of the cluster to be known"
+
+// AwaitMembers returns the machines of the cluster as a node knows them, as soon as one of the control plane is among them. say
+// hears of what is waited for. The error is that ctx has ended, with what was last seen.
+func AwaitMembers(ctx context.Context, c *client.Client, node string, say func(Event)) ([]Node, error) {
+	last := ""
+	for {
+		within, cancel := context.WithTimeout(ctx, Limit)
+		found, err := Members(within, c, node)
+		cancel()
+		if slices.ContainsFunc(found, func(n Node) bool { return n.ControlPlane }) {
+			return found, nil
+		}
+		why := "discovery knows of no machines of the control plane yet"
+		if err != nil {
+			why = explain(err)
+		}
+		if why != last && ctx.Err() == nil {
+			last = why
+			say(Event{Check: Known, State: Waiting, Text: why})
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("the machines of the cluster are not known (%w): %s", context.Cause(ctx), last)
+		case <-time.After(interval):
+		}
+	}
 }
 
 // Access returns how a run gets to Kubernetes: by a kubeconfig from the first of the nodes that gives one. A server that is not

@@ -36,6 +36,14 @@ func (n Node) String() string {
 	return n.Name + " (" + n.Target + ")"
 }
 
+// name is what a person calls it by: its name, or the target if it is not known.
+func (n Node) name() string {
+	if n.Name == "" {
+		return n.Target
+	}
+	return n.Name
+}
+
 // is reports whether a name or one of some addresses is the machine's.
 func (n Node) is(name string, addresses []netip.Addr) bool {
 	return n.Name != "" && n.Name == name || slices.ContainsFunc(addresses, func(a netip.Addr) bool { return slices.Contains(n.Addresses, a) })

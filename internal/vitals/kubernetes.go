@@ -192,17 +192,29 @@ func (a *API) Observe(ctx context.Context, q Question) KubeObservation {
 	return o
 }
 
+// NodesOf returns the names of the Node objects of a machine: one, unless it has none.
+func (a *API) NodesOf(ctx context.Context, n Node) ([]string, error) {
+	all, err := a.nodes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, k := range all {
+		if n.is(k.Name, k.Addresses) {
+			names = append(names, k.Name)
+		}
+	}
+	return names, nil
+}
+
 // RemoveNode deletes the Node object of a node. It is no error if there is none.
 func (a *API) RemoveNode(ctx context.Context, n Node) error {
-	all, err := a.nodes(ctx)
+	names, err := a.NodesOf(ctx, n)
 	if err != nil {
 		return err
 	}
-	for _, k := range all {
-		if !n.is(k.Name, k.Addresses) {
-			continue
-		}
-		err := a.call(ctx, http.MethodDelete, "/api/v1/nodes/"+url.PathEscape(k.Name), nil)
+	for _, name := range names {
+		err := a.call(ctx, http.MethodDelete, "/api/v1/nodes/"+url.PathEscape(name), nil)
 		if s, ok := errors.AsType[*StatusError](err); ok && s.Code == http.StatusNotFound {
 			err = nil
 		}

@@ -16,7 +16,7 @@ import (
 // Times of a run.
 const (
 	// Limit is how long a machine, or Kubernetes, may take for its answers.
-	Limit = 4 * time.Second
+	Limit = 3500 * time.Millisecond
 	// interval is between two questions.
 	interval = time.Second
 )
@@ -208,7 +208,7 @@ func (r *run) heard(n Node, err error) {
 	if err != nil && unreachable(err) {
 		text = explain(err)
 		if !strings.Contains(text, "?") { // nobody has said yet what to look at
-			text += "; is the machine up, and its network? One that is gone for good has to be removed from the cluster"
+			text += "; is the machine up, and its network? One that is gone for good has to be taken out of the cluster: talosctl members remove " + n.name()
 		}
 	}
 	old, was := r.mute[n.String()]

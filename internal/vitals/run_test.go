@@ -176,7 +176,7 @@ func TestTheEndOfTheTimeSaysWhatWasWaitedFor(t *testing.T) {
 			"the cluster is not healthy (--wait-timeout of 1m is over):\n  w-1 (10.5.0.4) does not answer: ",
 			"\n  waiting for coredns to report ready: Deployment coredns: 0 of 2 pods are ready",
 			"\n  waiting for apid to be ready, all nodes memory sizes, all nodes disk sizes, no diagnostics, kubelet to be healthy, ",
-			": w-1 (10.5.0.4): no answer in 4s",
+			": w-1 (10.5.0.4): no answer in 3.5s",
 		} {
 			if !strings.Contains(err.Error(), want) {
 				t.Errorf("error %q; want %q in it", err, want)

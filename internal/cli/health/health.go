@@ -70,7 +70,11 @@ func New(env command.Env) *cobra.Command {
 			return command.Usagef(cmd, "--server gives text only; leave out --output json")
 		}
 		return n.Run(cmd, func(ctx context.Context, s *nodes.Session) error {
-			ctx, cancel := context.WithTimeoutCause(ctx, f.wait, fmt.Errorf("--wait-timeout of %s is over", f.wait))
+			wait := f.wait
+			if f.server {
+				wait += serverSlack
+			}
+			ctx, cancel := context.WithTimeoutCause(ctx, wait, fmt.Errorf("--wait-timeout of %s is over", f.wait))
 			defer cancel()
 			if f.server {
 				return f.onServer(ctx, s)
@@ -80,6 +84,9 @@ func New(env command.Env) *cobra.Command {
 	}
 	return cmd
 }
+
+// serverSlack is how much longer than the node itself is waited for a node that runs the checks: it says what is missing at the end.
+const serverSlack = 10 * time.Second
 
 // onServer lets the node run the checks.
 func (f *flags) onServer(ctx context.Context, s *nodes.Session) error {
@@ -133,35 +140,15 @@ func (f *flags) machines(ctx context.Context, c *client.Client, node string, out
 	for _, n := range f.workers {
 		all = append(all, vitals.NewNode(nodes.Host(n), false))
 	}
-	last := ""
-	for len(all) == 0 {
-		within, cancel := context.WithTimeout(ctx, vitals.Limit)
-		found, err := vitals.Members(within, c, node)
-		cancel()
-		why := "discovery knows of no machines of the control plane yet"
-		if err != nil {
-			why = nodes.OneLine(client.Explain(err))
-		}
-		for _, n := range found {
-			if n.ControlPlane {
-				return found, nil
-			}
-		}
-		if why != last && ctx.Err() == nil {
-			last = why
-			out.event(vitals.Event{Check: discovery, State: vitals.Waiting, Text: why})
-		}
-		select {
-		case <-ctx.Done():
-			return nil, fmt.Errorf("the machines of the cluster are not known (%w): %s; name them by --control-plane-nodes and --worker-nodes", context.Cause(ctx), last)
-		case <-time.After(time.Second):
-		}
+	if len(all) > 0 {
+		return all, nil
+	}
+	all, err := vitals.AwaitMembers(ctx, c, node, out.event)
+	if err != nil {
+		return nil, fmt.Errorf("%w; name them by --control-plane-nodes and --worker-nodes", err)
 	}
 	return all, nil
 }
-
-// discovery is what is waited for before there is anything to check.
-const discovery = "the machines of the cluster to be known"
 
 // printer prints events.
 type printer struct {

@@ -20,7 +20,7 @@ import (
 	"talos.internal/internal/cli/nodes"
 )
 
-// idle is how long a step of a removal may take beyond the drain.
+// idle is how long a removal may take beyond the drain.
 const idle = 2 * time.Minute
 
 // Request says which machine is to be forgotten, and how.
@@ -30,6 +30,9 @@ type Request struct {
 	// Drain is how long its pods may take to go somewhere else; none if it is not positive.
 	Drain time.Duration
 }
+
+// Limit is how long a removal may take.
+func Limit(r Request) time.Duration { return idle + max(r.Drain, 0) }
 
 // Forget takes a machine out of its cluster: out of etcd, Kubernetes and the members. c and ctx lead to a control-plane node. say is
 // told what was done, step by step. After an error the request can be made again.
@@ -84,7 +87,7 @@ func removeCommand(env command.Env) *cobra.Command {
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		r.Member = args[0]
 		return f.RunOne(cmd, func(ctx context.Context, s *nodes.Session, node string) error {
-			for m, err := range nodes.StreamOne(ctx, s, node, idle+max(r.Drain, 0), func(ctx context.Context, c *client.Client, _ string) (grpc.ServerStreamingClient[membershippb.ForgetProgress], error) {
+			for m, err := range nodes.StreamOne(ctx, s, node, Limit(r), func(ctx context.Context, c *client.Client, _ string) (grpc.ServerStreamingClient[membershippb.ForgetProgress], error) {
 				return open(ctx, c, r)
 			}) {
 				if err != nil {

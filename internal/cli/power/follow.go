@@ -107,6 +107,21 @@ func (t *tracker) run(ctx context.Context, w *waiting, ask func(ctx context.Cont
 		stop := t.debug(ctx)
 		defer stop()
 	}
+	if w.drain > 0 {
+		d, err := t.door(ctx, w.drain)
+		if err != nil {
+			return err
+		}
+		if err := d.shut(ctx); err != nil {
+			return fmt.Errorf("it goes on as it was: %w", err)
+		}
+		return errors.Join(t.away(ctx, before, ask), d.open(ctx))
+	}
+	return t.away(ctx, before, ask)
+}
+
+// away asks the node to go and follows it to its end.
+func (t *tracker) away(ctx context.Context, before string, ask func(ctx context.Context, c *client.Client) (string, error)) error {
 	actor, err := nodes.One(ctx, t.s, t.node, nodes.Quick, func(ctx context.Context, c *client.Client, _ string) (string, error) { return ask(ctx, c) })
 	if err != nil {
 		return err

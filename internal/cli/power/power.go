@@ -26,6 +26,7 @@ func New(env command.Env) []*cobra.Command {
 type waiting struct {
 	wait, debug bool
 	timeout     time.Duration
+	drain       time.Duration // of the node's pods before it goes; zero for none
 }
 
 func (w *waiting) bind(cmd *cobra.Command) {
@@ -69,27 +70,41 @@ func actorText(actor string) string {
 
 func rebootCommand(env command.Env) *cobra.Command {
 	var (
-		w    waiting
-		mode string
+		w     waiting
+		mode  string
+		drain bool
+		limit time.Duration
 	)
 	modes := map[string]machinepb.RebootRequest_Mode{
 		"default": machinepb.RebootRequest_DEFAULT, "powercycle": machinepb.RebootRequest_POWERCYCLE, "force": machinepb.RebootRequest_FORCE,
 	}
 	names := []string{"default", "powercycle", "force"}
 	cmd := &cobra.Command{
-		Use:               "reboot",
-		Short:             "Reboot machines",
-		Example:           "  talosctl -n 10.5.0.2 reboot\n  talosctl -n 10.5.0.2 reboot --mode powercycle --timeout 10m",
+		Use:   "reboot",
+		Short: "Reboot machines",
+		Long: "Reboots machines and waits until they are back. With --drain the Node of a machine takes no new pods before, those\n" +
+			"that it has are evicted, as budgets for disruptions allow, and it takes pods again when it is back. A machine whose\n" +
+			"pods do not go in time is not rebooted.",
+		Example:           "  talosctl -n 10.5.0.2 reboot --drain\n  talosctl -n 10.5.0.2 reboot --mode powercycle --timeout 10m",
 		Args:              command.ExactArgs(),
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	cmd.Flags().StringVarP(&mode, "mode", "m", "default", "default; powercycle goes through the firmware; force does not stop what runs first")
+	cmd.Flags().BoolVar(&drain, "drain", false, "have the pods of the Kubernetes node go elsewhere first")
+	cmd.Flags().DurationVar(&limit, "drain-timeout", 5*time.Minute, "how long the pods may take to go")
 	command.Complete(cmd, "mode", cobra.FixedCompletions(names, cobra.ShellCompDirectiveNoFileComp))
 	w.bind(cmd)
 	f := nodes.Bind(cmd, env)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if !slices.Contains(names, mode) {
+		switch {
+		case !slices.Contains(names, mode):
 			return command.Usagef(cmd, "expected --mode to be one of %s, got %q", strings.Join(names, ", "), mode)
+		case drain && limit <= 0:
+			return command.Usagef(cmd, "expected --drain-timeout to be more than zero, got %s", limit)
+		case drain && !w.wait:
+			return command.Usagef(cmd, "--drain needs --wait: the node takes pods again when the machine is back")
+		case drain:
+			w.drain = limit
 		}
 		return w.run(cmd, f, backAgain, func(ctx context.Context, c *client.Client) (string, error) {
 			r, err := client.Only(c.Machine().Reboot(ctx, &machinepb.RebootRequest{Mode: modes[mode]}))

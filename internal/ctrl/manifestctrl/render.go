@@ -166,13 +166,14 @@ func rule(group string, resources, verbs l) m {
 	return m{"apiGroups": l{group}, "resources": resources, "verbs": verbs}
 }
 
-// nodeRBAC lets the system on each node see the nodes and where the API servers are; node authorisation allows a kubelet less.
+// nodeRBAC lets the system on each node see the nodes and where the API servers are; node authorisation allows a kubelet less. A node
+// that leaves for good deletes its own Node: the admission of NodeRestriction forbids to change another's.
 func nodeRBAC() []kubeapi.Object {
 	const name = "system:talos-nodes"
 	return []kubeapi.Object{
 		groupBinding(name, name, nodesGroup),
 		clusterRole(name,
-			rule("", l{"nodes"}, l{"get", "list", "watch"}),
+			rule("", l{"nodes"}, l{"get", "list", "watch", "delete"}),
 			rule("discovery.k8s.io", l{"endpointslices"}, l{"get", "list", "watch"})),
 	}
 }

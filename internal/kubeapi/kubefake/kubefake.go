@@ -2,7 +2,7 @@
 //
 // It has real HTTP over TLS with client certificates, on connections in memory, so that it works in virtual time: discovery, get,
 // list with a field or label selector, watch, server-side apply (as a merge: nobody's fields are taken away), merge patch with its
-// check of the version, delete. Objects go into namespaces that exist only. A CustomResourceDefinition becomes established, and its
+// check of the version, delete, evict. Objects go into namespaces that exist only. A CustomResourceDefinition becomes established, and its
 // kind known, on the second time that it is read. There is no validation.
 package kubefake
 
@@ -316,7 +316,7 @@ func (s *Server) answer(r *http.Request, body []byte) (any, *kubeapi.StatusError
 	if !ok {
 		return nil, notFound(fmt.Sprintf("%s %q", rest[0], rest[1]))
 	}
-	if r.Method == http.MethodDelete {
+	if r.Method == http.MethodDelete || r.Method == http.MethodPost && len(rest) == 3 && rest[2] == "eviction" {
 		if s.lingers != nil && s.lingers(o) && r.URL.Query().Get("gracePeriodSeconds") != "0" {
 			return clone(o), nil
 		}
