@@ -33,7 +33,10 @@ var (
 
 // missing makes the error for what containerd does not have one that the server understands.
 func missing(err error) error {
-	if errors.Is(err, container.ErrNotFound) {
+	switch {
+	case errors.Is(err, container.ErrRefused):
+		return fmt.Errorf("%w: %w", fs.ErrPermission, err)
+	case errors.Is(err, container.ErrNotFound):
 		return fmt.Errorf("%w: %w", fs.ErrNotExist, err)
 	}
 	return err
@@ -177,7 +180,23 @@ func (i images) Remove(ctx context.Context, p server.Place, ref string) error {
 	return missing(i.client.Remove(ctx, p.Namespace, ref))
 }
 
-// Verify implements server.Images.
-func (images) Verify(context.Context, *machinepb.ImageServiceVerifyRequest) (*machinepb.ImageServiceVerifyResponse, error) {
-	return nil, fmt.Errorf("verify the signature of an image: %w: this version has no signature policies yet", errors.ErrUnsupported)
+// Verify implements server.Images. An image that may not be used is an answer, and no error.
+func (i images) Verify(ctx context.Context, in *machinepb.ImageServiceVerifyRequest) (*machinepb.ImageServiceVerifyResponse, error) {
+	if _, err := container.Normalize(in.GetImageRef()); err != nil {
+		return nil, fmt.Errorf("%w: %w", syscall.EINVAL, err)
+	}
+	var creds container.Credentials
+	if c := in.GetCredentials(); c.GetUsername() != "" || c.GetPassword() != "" {
+		creds = func(host string) (string, string, error) {
+			if c.GetHost() != "" && c.GetHost() != host {
+				return "", "", nil
+			}
+			return c.GetUsername(), c.GetPassword(), nil
+		}
+	}
+	v, err := i.client.Verify(ctx, in.GetImageRef(), creds)
+	if err != nil {
+		return nil, missing(err)
+	}
+	return &machinepb.ImageServiceVerifyResponse{Verified: v.Allowed, Message: v.Reason, DigestedImageRef: v.Digested}, nil
 }

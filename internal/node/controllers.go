@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"slices"
@@ -29,6 +30,7 @@ import (
 	"talos.internal/internal/ctrl/timectrl"
 	"talos.internal/internal/etcdop"
 	"talos.internal/internal/supervise"
+	"talos.internal/internal/sys/adjtime"
 	"talos.internal/internal/sys/mount"
 	"talos.internal/internal/sys/process"
 	"talos.internal/internal/sys/rtnl"
@@ -47,31 +49,43 @@ func (n *node) registerControllers() error {
 	}
 	version := runtime.Version{Name: buildinfo.Name, Version: buildinfo.Version}
 	var host netctrl.Host = process.Kernel{}
+	links := netctrl.Deps{Kernel: kernel, Host: host, Platform: n.platform(), Events: n.events}
+	configs := configctrl.Deps{Store: n.configs, Userdata: n.facts.UserData, Mode: n.mode(), Publish: n.publish}
+	running := runtimectrl.Deps{Mode: n.mode(), Version: version, Stage: n.stage, Publish: n.publish}
+	var clock timectrl.Deps
+	volumes := n.machine != nil
+	if n.machine != nil {
+		links.Seed, links.Cmdline, links.Devices = n.machine.from.Seed, n.machine.line, linkDevice
+		configs.Sources, configs.Volumes = n.machine.sources(), true
+		running.Settled = n.machine.settled
+		clock.Clock = adjtime.Kernel{}
+	}
 	all := slices.Concat(
 		[]controller.Controller{
 			gatesController{n.gates},
 			trustdController{services: n.services, service: n.trustd()},
 		},
-		configctrl.Controllers(configctrl.Deps{
-			Store: n.configs, Userdata: n.facts.UserData, Mode: n.mode(), Publish: n.publish,
-		}),
+		configctrl.Controllers(configs),
+		n.ofMachine(kernel),
 		servicectrl.Controllers(servicectrl.Deps{Supervisor: n.services, Publish: n.publish}),
-		runtimectrl.Controllers(runtimectrl.Deps{Mode: n.mode(), Version: version, Stage: n.stage, Publish: n.publish}),
-		clusterctrl.Controllers(clusterctrl.Deps{StateDir: stateDir, Version: version}),
+		runtimectrl.Controllers(running),
+		clusterctrl.Controllers(clusterctrl.Deps{StateDir: stateDir, Volumes: volumes, Version: version}),
 		discoveryctrl.Controllers(discoveryctrl.Deps{Door: n.discovery, Version: buildinfo.Version}),
-		timectrl.Controllers(timectrl.Deps{}),
+		timectrl.Controllers(clock),
 		hardwarectrl.Controllers(hardwarectrl.Deps{}),
-		netctrl.Controllers(netctrl.Deps{Kernel: kernel, Host: host, Platform: n.platform(), Events: n.events}),
+		netctrl.Controllers(links),
 		filesctrl.Controllers(filesctrl.Deps{Root: boot.SystemEtc, Binder: binder{mount.Kernel{}}}),
 		crictrl.Controllers(crictrl.Deps{
 			Services: n.services, Launcher: n.processes, Client: n.runtime, Snapshotter: n.snapshots,
-			Conditions: []supervise.Condition{n.gates.network},
+			Conditions: []supervise.Condition{n.gates.network, n.gates.ephemeral},
 		}),
 		etcdctrl.Controllers(etcdctrl.Deps{
 			Services: n.services, Client: n.runtime, Door: n.door,
 			Conditions: []supervise.Condition{n.gates.network, n.gates.time},
 		}),
-		kubectrl.Controllers(kubectrl.Deps{}),
+		kubectrl.Controllers(kubectrl.Deps{
+			Image: func(ctx context.Context, ref string) error { return n.runtime.Ensure(ctx, container.Pods, ref) },
+		}),
 		kubeletctrl.Controllers(kubeletctrl.Deps{
 			Services:   n.services,
 			Runner:     func(s container.Spec) supervise.Runner { return container.Runner{Client: n.runtime, Spec: s} },
@@ -83,7 +97,7 @@ func (n *node) registerControllers() error {
 		kubeprismctrl.Controllers(kubeprismctrl.Deps{}),
 		hostdnsctrl.Controllers(n.hostDNS(kernel)),
 		secretsctrl.Controllers(secretsctrl.Deps{
-			StateDir: stateDir, SystemRoots: func() ([]byte, error) { return os.ReadFile(authorities) },
+			StateDir: stateDir, Volumes: volumes, SystemRoots: func() ([]byte, error) { return os.ReadFile(authorities) },
 		}),
 	)
 	for _, c := range all {

@@ -17,15 +17,16 @@ import (
 
 // gates are what services wait for that is not a service: conditions which follow from resources.
 type gates struct {
-	network, time, api, trustd *supervise.Gate
+	network, time, api, trustd, ephemeral *supervise.Gate
 }
 
 func newGates() *gates {
 	return &gates{
-		network: supervise.NewGate("network"),
-		time:    supervise.NewGate("time in sync"),
-		api:     supervise.NewGate("certificates of the API"),
-		trustd:  supervise.NewGate("certificates of trustd"),
+		network:   supervise.NewGate("network"),
+		time:      supervise.NewGate("time in sync"),
+		api:       supervise.NewGate("certificates of the API"),
+		trustd:    supervise.NewGate("certificates of trustd"),
+		ephemeral: supervise.NewGate("EPHEMERAL"),
 	}
 }
 

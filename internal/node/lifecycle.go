@@ -2,10 +2,8 @@ package node
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
-	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -13,8 +11,6 @@ import (
 	"talos.internal/api/commonpb"
 	"talos.internal/api/machinepb"
 	"talos.internal/internal/boot"
-	"talos.internal/internal/ctrl/etcdctrl"
-	"talos.internal/internal/etcdop"
 	"talos.internal/internal/server"
 	"talos.internal/resource/runtime"
 )
@@ -96,37 +92,4 @@ func (n *node) tell(c server.Cause, e ending, err error) {
 		Sequence: e.sequence, Action: machinepb.SequenceEvent_NOOP,
 		Error: &commonpb.Error{Code: commonpb.Code_FATAL, Message: fmt.Sprint(err)},
 	}, c.Actor)
-}
-
-// How long a node that leaves for good may take to say so.
-const (
-	leaveEtcd      = 20 * time.Second
-	leaveDiscovery = 5 * time.Second
-)
-
-// leave returns what precedes the end of a node that does not come back: a graceful reset takes it out of etcd and out of the
-// cluster's view, while its services still run.
-func (n *node) leave(c server.Cause) []boot.Step {
-	if c.Action != server.Reset || !c.Reset.GetGraceful() {
-		return nil
-	}
-	var steps []boot.Step
-	if _, err := n.services.Status(etcdctrl.ServiceID); err == nil {
-		steps = append(steps, boot.Step{
-			Name: "leave etcd", Limit: leaveEtcd,
-			MayFail: "etcd keeps a member that is gone; remove it with talosctl members remove",
-			Do: boot.Call{What: "take this node's member out of etcd", Func: func(ctx context.Context) error {
-				err := n.door.Leave(ctx, etcdop.Operator{PKI: etcdctrl.DefaultPKI})
-				if errors.Is(err, etcdop.ErrLastMember) {
-					return nil // with it the cluster ends
-				}
-				return err
-			}},
-		})
-	}
-	return append(steps, boot.Step{
-		Name: "leave the cluster's view", Limit: leaveDiscovery,
-		MayFail: "the others mark this node as gone instead of forgetting it",
-		Do:      boot.Call{What: "tell the other nodes that this one does not come back", Func: n.discovery.Leave},
-	})
 }

@@ -17,6 +17,7 @@ import (
 	"talos.internal/config/schema"
 	"talos.internal/controller"
 	"talos.internal/internal/boot"
+	"talos.internal/internal/buildinfo"
 	"talos.internal/internal/container"
 	"talos.internal/internal/ctrl/configctrl"
 	"talos.internal/internal/ctrl/crictrl"
@@ -59,6 +60,8 @@ type node struct {
 	scheduler *controller.Scheduler
 	services  *supervise.Supervisor
 	processes *processes
+	reaper    *process.Reaper
+	machine   *machine // nil in a container
 	groups    *cgroup.Tree
 	gates     *gates
 	configs   *configctrl.Store
@@ -94,12 +97,15 @@ func run(emergency *boot.Emergency) error {
 	if err != nil {
 		return err
 	}
-	log := slog.New(slog.NewTextHandler(io.MultiWriter(os.Stderr, logs.Open("machined")), nil))
 	facts, err := boot.Gather("", os.Getenv)
 	if err != nil {
 		return fmt.Errorf("look at the machine: %w", err)
 	}
 	emergency.Mode = facts.Mode
+	log, err := newLog(facts.Mode, logs.Open("machined"), emergency)
+	if err != nil {
+		return err
+	}
 	steps, err := boot.Plan(facts)
 	if err != nil {
 		return fmt.Errorf("plan the boot: %w", err)
@@ -117,6 +123,20 @@ func run(emergency *boot.Emergency) error {
 		return err
 	}
 	return n.live(ctx, signals)
+}
+
+// newLog is the log of the node. A container's runtime keeps what it says; a machine has a console, for people.
+func newLog(mode boot.Mode, ring io.Writer, emergency *boot.Emergency) (*slog.Logger, error) {
+	if mode == boot.Container {
+		return slog.New(slog.NewTextHandler(io.MultiWriter(os.Stderr, ring), nil)), nil
+	}
+	screen, err := boot.KernelConsole("", slog.LevelInfo)
+	if err != nil {
+		return nil, err
+	}
+	emergency.Out = append(emergency.Out, screen.Errors())
+	slog.New(screen).Info(buildinfo.Name + " " + buildinfo.Version + " starts")
+	return slog.New(slog.NewMultiHandler(slog.NewTextHandler(ring, nil), console{Handler: screen})), nil
 }
 
 // assemble makes the parts. None of them does anything yet.
@@ -146,11 +166,21 @@ func assemble(log *slog.Logger, logs *logring.Set, facts boot.Facts, emergency *
 	if n.groups, err = cgroup.Detect(""); err != nil {
 		log.Warn("no cgroups: services run without limits", "error", err)
 	}
+	if facts.Mode == boot.Metal {
+		// Its /var is a file system of ours, which overlayfs works on, and is not there yet.
+		n.snapshots = "overlayfs"
+		if n.machine, err = newMachine(n.state, n.program); err != nil {
+			return nil, fmt.Errorf("look at the machine: %w", err)
+		}
+		n.runtime = container.New(container.Options{Snapshotter: n.snapshots, Credentials: crictrl.Credentials(n.state), Policy: crictrl.Policy(n.state)})
+		return n, nil
+	}
+	n.gates.ephemeral.Set(true)
 	var why error
 	if n.snapshots, why = crictrl.Snapshotter(containerdRoot); why != nil {
 		log.Warn("images are copied for each container: overlayfs does not work here", "error", why)
 	}
-	n.runtime = container.New(container.Options{Snapshotter: n.snapshots, Credentials: crictrl.Credentials(n.state)})
+	n.runtime = container.New(container.Options{Snapshotter: n.snapshots, Credentials: crictrl.Credentials(n.state), Policy: crictrl.Policy(n.state)})
 	return n, nil
 }
 
@@ -158,9 +188,9 @@ func assemble(log *slog.Logger, logs *logring.Set, facts boot.Facts, emergency *
 func (n *node) live(ctx context.Context, signals <-chan os.Signal) error {
 	reaping, stopReaping := context.WithCancel(ctx)
 	defer stopReaping()
-	reaper := process.NewReaper(nil)
-	n.goGuarded(func() { _ = reaper.Run(reaping) })
-	n.processes = &processes{Launcher: launch.New(reaper, n.groups, n.log)}
+	n.reaper = process.NewReaper(nil)
+	n.goGuarded(func() { _ = n.reaper.Run(reaping) })
+	n.processes = &processes{Launcher: launch.New(n.reaper, n.groups, n.log)}
 	n.emergency.SetServices(n.services)
 
 	// The state is served to the daemons until the end: they stop before it does.
@@ -177,12 +207,16 @@ func (n *node) live(ctx context.Context, signals <-chan os.Signal) error {
 	defer stopControllers()
 	stopped := make(chan error, 1)
 	n.goGuarded(func() { stopped <- n.scheduler.Run(controlling) })
+	if n.machine != nil {
+		n.goGuarded(func() { n.devices(controlling) })
+	}
 
 	var cause server.Cause
 	select {
 	case cause = <-n.lifecycle.causes:
 	case s := <-signals:
 		n.log.Info("told to end", "signal", s.String())
+		cause = n.causeOf(s)
 	case err := <-stopped:
 		return fmt.Errorf("controllers ended by themselves: %w", err)
 	}
@@ -196,6 +230,9 @@ func (n *node) end(ctx context.Context, c server.Cause) error {
 	e := endingOf(c)
 	n.announce(c, e)
 	e.cause.First = n.leave(c)
+	if n.machine != nil {
+		n.endMachine(ctx, c, &e)
+	}
 	steps, err := boot.StopPlan(n.facts, e.cause)
 	if err != nil {
 		return fmt.Errorf("plan the end: %w", err)

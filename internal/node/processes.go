@@ -4,13 +4,17 @@ import (
 	"os"
 	"sync"
 
+	"talos.internal/internal/ctrl/crictrl"
 	"talos.internal/internal/supervise/child"
+	"talos.internal/internal/sys/proc"
 )
 
 // processes launches the processes of services and remembers which process is which service, so that who connects to machined's
 // socket is known by the number that PID 1 itself gave out.
 type processes struct {
 	child.Launcher
+	// parent returns the parent of a process; nil if nothing but the services themselves is known.
+	parent func(pid int32) (int32, error)
 
 	mu   sync.Mutex
 	last map[string]identity // by the name of the service
@@ -44,14 +48,37 @@ func (p *processes) Start(spec child.Spec, out *os.File) (child.Process, error) 
 }
 
 // serviceOf returns the service whose process was last started with this number and user. A number that another process got
-// since does not count: the user has to be the service's as well, and no two services share one.
+// since does not count: the user has to be the service's as well, and no two services share one. What containerd itself has started
+// as root counts as containerd.
 func (p *processes) serviceOf(pid int32, uid uint32) (string, bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for name, id := range p.last {
-		if id == (identity{pid, uid}) {
+	if name, ok := p.started(identity{pid, uid}); ok {
+		return name, true
+	}
+	// containerd asks a program about images, which asks here.
+	if p.parent == nil || uid != 0 {
+		return "", false
+	}
+	if above, err := p.parent(pid); err == nil {
+		if name, ok := p.started(identity{pid: above}); ok && name == crictrl.ContainerdID {
 			return name, true
 		}
 	}
 	return "", false
+}
+
+func (p *processes) started(who identity) (string, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for name, id := range p.last {
+		if id == who {
+			return name, true
+		}
+	}
+	return "", false
+}
+
+// parentOf reads who started a process, or took it over.
+func parentOf(pid int32) (int32, error) {
+	stat, err := proc.Reader{}.Process(int(pid))
+	return int32(stat.PPID), err
 }

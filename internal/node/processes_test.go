@@ -53,3 +53,38 @@ func TestServiceOfKnowsOnlyTheLastProcessOfAService(t *testing.T) {
 		})
 	}
 }
+
+func TestOnlyWhatContainerdItselfHasStartedCountsAsContainerd(t *testing.T) {
+	parents := map[int32]int32{200: 101, 201: 200, 202: 102, 203: 1}
+	p := &processes{Launcher: &launcher{next: 100}, parent: func(pid int32) (int32, error) {
+		if at, ok := parents[pid]; ok {
+			return at, nil
+		}
+		return 0, os.ErrNotExist
+	}}
+	for _, spec := range []child.Spec{{Name: "containerd"}, {Name: "apid", User: &child.User{UID: 50}}} { // 101, 102
+		if _, err := p.Start(spec, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tc := range []struct {
+		name string
+		pid  int32
+		uid  uint32
+		want string
+	}{
+		{"its child", 200, 0, "containerd"},
+		{"its child under another user", 200, 50, ""},
+		{"its grandchild", 201, 0, ""},
+		{"a child of another service", 202, 0, ""},
+		{"a stranger", 203, 0, ""},
+		{"one that is gone", 204, 0, ""},
+	} {
+		if got, ok := p.serviceOf(tc.pid, tc.uid); got != tc.want || ok != (tc.want != "") {
+			t.Errorf("%s: serviceOf(%d, %d) = %q, %t; want %q", tc.name, tc.pid, tc.uid, got, ok, tc.want)
+		}
+	}
+	if got, err := parentOf(int32(os.Getpid())); err != nil || int(got) != os.Getppid() {
+		t.Errorf("parentOf = %d, %v; want %d", got, err, os.Getppid())
+	}
+}

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"talos.internal/internal/boot"
+	"talos.internal/internal/ctrl/blockctrl"
 	"talos.internal/internal/ctrl/discoveryctrl"
 	"talos.internal/internal/ctrl/etcdctrl"
 	"talos.internal/internal/etcdop"
@@ -39,7 +40,7 @@ const firstProbe = 100 * time.Millisecond
 
 // loadServices loads the services that every node has, and starts them. The others come by controllers.
 func (n *node) loadServices(ctx context.Context) error {
-	api, err := server.New(server.Deps{
+	deps := server.Deps{
 		State: n.state, Registry: n.registry, Supervisor: n.services, Logs: n.logs, Events: n.events,
 		ServiceOf: n.processes.serviceOf, Configs: n.configs, Lifecycle: n.lifecycle,
 		Capabilities: capabilities(n.facts.Mode), Graph: n.scheduler,
@@ -56,7 +57,11 @@ func (n *node) loadServices(ctx context.Context) error {
 			State: n.state, Discovery: n.discovery, Etcd: etcdop.Operator{PKI: etcdctrl.DefaultPKI},
 			Nodes: discoveryctrl.KubeNodes{Connect: n.kubernetes},
 		},
-	})
+	}
+	if n.machine != nil {
+		deps.Disks, deps.Meta = &blockctrl.Storage{Kernel: n.machine.disks, State: n.state}, n.machine.meta
+	}
+	api, err := server.New(deps)
 	if err != nil {
 		return err
 	}

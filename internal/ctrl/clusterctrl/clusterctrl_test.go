@@ -15,7 +15,9 @@ import (
 
 	"talos.internal/controller/controllertest"
 	"talos.internal/internal/effective"
+	"talos.internal/internal/volume"
 	"talos.internal/resource"
+	"talos.internal/resource/block"
 	"talos.internal/resource/cluster"
 	"talos.internal/resource/files"
 	"talos.internal/resource/kube"
@@ -56,6 +58,20 @@ func TestIdentityIsMadeOnceAndKept(t *testing.T) {
 	if i, err := os.Stat(filepath.Join(dir, IdentityFile)); err != nil || i.Mode() != 0o600 {
 		t.Errorf("the file: %v, %v; want mode 0600", i, err)
 	}
+}
+
+func TestIdentityWaitsForItsVolume(t *testing.T) {
+	dir := t.TempDir()
+	controllertest.Run(t, func(h *controllertest.Harness) {
+		controllertest.Create(h, volume.State, block.VolumeStatus{Phase: block.PhaseMissing})
+		h.Advance(time.Minute)
+		controllertest.WantNever[cluster.Identity](h, cluster.IdentityID)
+		if entries, err := os.ReadDir(dir); len(entries) > 0 || err != nil {
+			t.Errorf("something was written before the volume was there: %v, %v", entries, err)
+		}
+		controllertest.Create(h, volume.State, block.MountStatus{Target: dir})
+		controllertest.WantThat(h, cluster.IdentityID, "have an id", func(r *resource.Typed[cluster.Identity]) bool { return r.Spec().NodeID != "" })
+	}, NodeIdentityController{Dir: dir, Rand: &repeat{make([]byte, identityBytes)}, Volumes: true})
 }
 
 // repeat gives the same bytes for ever: an attempt that fails reads them too.

@@ -19,6 +19,8 @@ import (
 type Deps struct {
 	// StateDir is where the identity is kept, in the file node-identity.yaml. As long as it does not exist there is no identity.
 	StateDir string
+	// Volumes says that StateDir is a volume that the controllers of disks mount.
+	Volumes bool
 	// Rand is where an identity comes from; nil is crypto/rand.
 	Rand io.Reader
 	// Version is the system's name and version, which other machines are told.
@@ -32,7 +34,7 @@ func Controllers(deps Deps) []controller.Controller {
 		random = rand.Reader
 	}
 	return []controller.Controller{
-		NodeIdentityController{Dir: deps.StateDir, Rand: random},
+		NodeIdentityController{Dir: deps.StateDir, Rand: random, Volumes: deps.Volumes},
 		InfoController{},
 		ConfigController{},
 		LocalAffiliateController{OperatingSystem: deps.Version.Name + " (" + deps.Version.Version + ")"},

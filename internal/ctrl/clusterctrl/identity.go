@@ -18,6 +18,7 @@ import (
 
 	"talos.internal/controller"
 	"talos.internal/internal/atomicfile"
+	"talos.internal/internal/volume"
 	"talos.internal/resource"
 	"talos.internal/resource/cluster"
 	"talos.internal/resource/files"
@@ -42,16 +43,24 @@ const (
 //
 // A file that is there and cannot be used is an error, and stays: with another identity the machine would be another member of its
 // cluster, and the old one would seem to have died.
+//
+// With volumes the directory is one, which has to be mounted: an identity in front of it would be another at the next start.
 type NodeIdentityController struct {
-	Dir  string
-	Rand io.Reader
+	Dir     string
+	Rand    io.Reader
+	Volumes bool
 }
 
 // Name implements [controller.Controller].
 func (NodeIdentityController) Name() string { return "cluster.NodeIdentityController" }
 
 // Inputs implements [controller.Controller].
-func (NodeIdentityController) Inputs() []controller.Input { return nil }
+func (c NodeIdentityController) Inputs() []controller.Input {
+	if !c.Volumes {
+		return nil
+	}
+	return volume.Inputs(volume.State)
+}
 
 // Outputs implements [controller.Controller].
 func (NodeIdentityController) Outputs() []controller.Output {
@@ -60,6 +69,23 @@ func (NodeIdentityController) Outputs() []controller.Output {
 
 // Run implements [controller.Controller].
 func (c NodeIdentityController) Run(ctx context.Context, rt controller.Runtime, log *slog.Logger) error {
+	if !c.Volumes {
+		return c.keep(ctx, rt, log)
+	}
+	kept := false
+	return controller.Loop(ctx, rt, func(ctx context.Context) error {
+		where, _, err := volume.Look(ctx, rt, volume.State)
+		if err != nil || kept || where != volume.Mounted {
+			return err
+		}
+		err = c.keep(ctx, rt, log)
+		kept = err == nil
+		return err
+	})
+}
+
+// keep reads the identity or makes one, and says it.
+func (c NodeIdentityController) keep(ctx context.Context, rt controller.Runtime, log *slog.Logger) error {
 	path := filepath.Join(c.Dir, IdentityFile)
 	id, err := readIdentity(path)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -13,6 +15,7 @@ import (
 	"talos.internal/config/schema"
 	"talos.internal/controller"
 	"talos.internal/internal/effective"
+	"talos.internal/internal/volume"
 	"talos.internal/resource"
 	"talos.internal/resource/machineconfig"
 	"talos.internal/resource/runtime"
@@ -28,21 +31,48 @@ const (
 
 // AcquireController looks for the machine config when the machine starts, and says whether it has one.
 //
-// It asks the sources in order until one has a complete config: the file in the state directory, then the platform. Each config that
-// it finds on the way replaces the one before. A partial config in the file ends the search: it was applied by a person who will
-// send the rest. So does a config that is wrong; then the machine stays in maintenance and says why, in an event, a
-// runtime.Diagnostic and the log, because a config which only looks like the one that was meant is worse than none.
+// It asks the sources in order until one has a complete config: the file in the state directory, then those of the platform. Each
+// config that it finds on the way replaces the one before, and is in force while the next source is asked. A partial config in the
+// file ends the search: it was applied by a person who will send the rest. So does a config that is wrong; then the machine stays in
+// maintenance and says why, in an event, a runtime.Diagnostic and the log, because a config which only looks like the one that was
+// meant is worse than none.
+//
+// A source may take its time, as one on a server does that is not there yet. After a while the machine is in maintenance meanwhile;
+// a config that a person applies ends the search.
 //
 // service.AcquireConfigStatus exists while the active config is complete, runtime.MaintenanceServiceRequest while it is not.
 type AcquireController struct {
-	Store    *Store
-	Userdata string
-	Mode     schema.Mode
-	Publish  func(event proto.Message, actorID string)
+	Store   *Store
+	Sources []Source // after the file
+	// Volumes says that the state directory is a volume, which has to be mounted first.
+	Volumes bool
+	Mode    schema.Mode
+	Publish func(event proto.Message, actorID string)
 
-	looked  bool     // kept over restarts: the sources are asked once
-	problem *problem // what was wrong with a source
+	done bool // kept over restarts: the sources are asked once
+
+	mu      sync.Mutex
+	over    bool     // the search is
+	problem *problem // what is wrong with a source: what ended the search, or what it waits for
 }
+
+// Source is a place where a config may be.
+type Source struct {
+	Name string
+	// Read returns the config, empty if there is none. It may try again for as long as ctx lasts; what keeps it, it tells.
+	Read func(ctx context.Context, tell func(error)) (string, error)
+
+	trusted bool // the config was checked before it came there
+	final   bool // after a partial config the search ends
+}
+
+// Times of the search.
+const (
+	// patience is how long the search may take before the machine is in maintenance meanwhile.
+	patience = 20 * time.Second
+	// volumeWait is how long the volume of the state directory may be unknown. Disks are there within seconds.
+	volumeWait = 90 * time.Second
+)
 
 // problem is why a source's config is not used.
 type problem struct {
@@ -74,52 +104,49 @@ func (p *problem) diagnostic() runtime.Diagnostic {
 	return d
 }
 
-// source is a place where a config may be.
-type source struct {
-	name string
-	read func() (string, error) // empty: it has none
-	// trusted: the config was checked before it came there
-	trusted bool
-	// final: after a partial config the search ends
-	final bool
-}
-
-// search asks sources in order. It returns the config of the last one that had any, empty if none had, and what was wrong with the
-// source that ended the search.
-func search(sources []source, mode schema.Mode) (text, from string, wrong *problem) {
+// search asks sources in order, and calls begin with each config that it finds; begin returns false if that is not wanted any more.
+// It returns what was wrong with the source that ended the search.
+func search(ctx context.Context, sources []Source, mode schema.Mode, tell func(*problem), begin func(text, from string) (bool, error)) *problem {
 	for _, s := range sources {
-		found, err := s.read()
+		found, err := s.Read(ctx, func(err error) { tell(&problem{source: s.Name, err: err}) })
 		if err != nil {
-			return text, from, &problem{source: s.name, err: err}
+			return &problem{source: s.Name, err: err}
 		}
 		if strings.TrimSpace(found) == "" {
 			continue
 		}
 		c, err := effective.Parse(found)
 		if err != nil {
-			return text, from, &problem{source: s.name, err: err}
+			return &problem{source: s.Name, err: err}
 		}
 		complete := c.Root() != nil
 		// Rules may become stricter with a new version. A machine that ran must not end up in maintenance for that.
 		if complete && !s.trusted {
 			if err := c.Check(mode).Err(); err != nil {
-				return text, from, &problem{source: s.name, err: err, invalid: true}
+				return &problem{source: s.Name, err: err, invalid: true}
 			}
 		}
-		text, from = found, s.name
-		if complete || s.final {
-			break
+		wanted, err := begin(found, s.Name)
+		if err != nil {
+			return &problem{source: s.Name, err: err}
+		}
+		if !wanted || complete || s.final {
+			return nil
 		}
 	}
-	return text, from, nil
+	return nil
 }
 
 // Name implements [controller.Controller].
 func (*AcquireController) Name() string { return "config.AcquireController" }
 
 // Inputs implements [controller.Controller].
-func (*AcquireController) Inputs() []controller.Input {
-	return []controller.Input{controller.Weak[machineconfig.Config]().Named(machineconfig.Active)}
+func (c *AcquireController) Inputs() []controller.Input {
+	inputs := []controller.Input{controller.Weak[machineconfig.Config]().Named(machineconfig.Active)}
+	if c.Volumes {
+		inputs = append(inputs, volume.Inputs(volume.State)...)
+	}
+	return inputs
 }
 
 // Outputs implements [controller.Controller].
@@ -133,31 +160,100 @@ func (*AcquireController) Outputs() []controller.Output {
 
 // Run implements [controller.Controller].
 func (c *AcquireController) Run(ctx context.Context, rt controller.Runtime, log *slog.Logger) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	began := time.Now()
+	for _, d := range []time.Duration{patience, volumeWait} {
+		defer time.AfterFunc(d, rt.Wake).Stop()
+	}
+	var searching sync.WaitGroup
+	defer searching.Wait()
+	defer cancel()
+	begun := false
 	return controller.Loop(ctx, rt, func(ctx context.Context) error {
-		if !c.looked {
-			if err := c.look(ctx, log); err != nil {
+		if !begun && !c.done {
+			where, why, err := c.volume(ctx, rt, time.Since(began) >= volumeWait)
+			if err != nil {
 				return err
 			}
+			if where != volume.Unknown {
+				begun = true
+				sources := c.sources(where, why)
+				searching.Go(func() {
+					c.look(ctx, sources, log)
+					rt.Wake()
+				})
+			}
 		}
-		return c.report(ctx, rt, log)
+		c.mu.Lock()
+		c.done = c.done || c.over
+		c.mu.Unlock()
+		return c.report(ctx, rt, log, time.Since(began) >= patience)
 	})
 }
 
-// look asks the sources, unless the machine has a config already.
-func (c *AcquireController) look(ctx context.Context, log *slog.Logger) error {
-	if _, ok := c.Store.Active(ctx); ok {
-		c.looked = true
-		return nil
+// volume says whether the state directory can be read. When its time is over, a volume that nothing is known of counts as failed.
+func (c *AcquireController) volume(ctx context.Context, rt controller.Runtime, late bool) (volume.Where, string, error) {
+	if !c.Volumes {
+		return volume.Mounted, "", nil
 	}
-	text, from, wrong := search([]source{
-		{name: c.Store.path(), read: c.Store.load, trusted: true, final: true},
-		{name: "the platform", read: func() (string, error) { return decodeUserdata(c.Userdata) }},
-	}, c.Mode)
-	if text != "" {
-		if err := c.Store.begin(ctx, text); err != nil {
-			return err
+	where, why, err := volume.Look(ctx, rt, volume.State)
+	if err == nil && where == volume.Unknown && late {
+		where, why = volume.Failed, fmt.Sprintf("the volume is not ready after %v", volumeWait)
+	}
+	return where, why, err
+}
+
+// sources returns the sources in their order.
+func (c *AcquireController) sources(where volume.Where, why string) []Source {
+	file := Source{
+		Name: c.Store.path(), trusted: true, final: true,
+		Read: func(context.Context, func(error)) (string, error) {
+			switch where {
+			case volume.Missing:
+				return "", nil
+			case volume.Failed:
+				// The config may be in it. With another one the machine would become another.
+				return "", fmt.Errorf("the volume STATE cannot be used: %s", why)
+			}
+			return c.Store.load()
+		},
+	}
+	return append([]Source{file}, c.Sources...)
+}
+
+// look asks the sources, unless the machine has a config already.
+func (c *AcquireController) look(ctx context.Context, sources []Source, log *slog.Logger) {
+	last, _ := c.Store.Active(ctx)
+	var wrong *problem
+	if last == "" {
+		// A person's config ends the search, also while a source is waited for.
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		c.Store.overtaken(cancel)
+		told := map[string]bool{}
+		wrong = search(ctx, sources, c.Mode, func(p *problem) {
+			c.mu.Lock()
+			c.problem = p
+			c.mu.Unlock()
+			if !told[p.Error()] {
+				told[p.Error()] = true
+				log.Warn("waiting for the machine config", "error", p)
+			}
+		}, func(text, from string) (bool, error) {
+			wanted, err := c.Store.begin(ctx, text, last)
+			if wanted && err == nil {
+				last = text
+				log.Info("machine config acquired", "source", from)
+			}
+			return wanted, err
+		})
+		if ctx.Err() != nil {
+			wrong = nil
 		}
-		log.Info("machine config acquired", "source", from)
+	}
+	if ctx.Err() != nil {
+		return // the controller ends, and looks again when it is back
 	}
 	if wrong != nil {
 		log.Error("machine config cannot be used", "error", wrong)
@@ -165,15 +261,22 @@ func (c *AcquireController) look(ctx context.Context, log *slog.Logger) error {
 			c.Publish(wrong.event(), "")
 		}
 	}
-	c.problem, c.looked = wrong, true
-	return nil
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.problem, c.over = wrong, true
 }
 
 // report says in the state whether the machine has what it needs.
-func (c *AcquireController) report(ctx context.Context, rt controller.Runtime, log *slog.Logger) error {
+func (c *AcquireController) report(ctx context.Context, rt controller.Runtime, log *slog.Logger, late bool) error {
 	cfg, err := effective.Get(ctx, rt)
 	if err != nil {
 		return err
+	}
+	c.mu.Lock()
+	wrong := c.problem
+	c.mu.Unlock()
+	if (cfg == nil || cfg.Root() == nil) && !c.done && !late {
+		return nil // a source may have it in a moment
 	}
 	rt.TrackOutputs()
 	if cfg != nil && cfg.Root() != nil {
@@ -183,9 +286,9 @@ func (c *AcquireController) report(ctx context.Context, rt controller.Runtime, l
 			log.Info("the machine has no complete config: it waits for one in maintenance mode")
 		}
 		err = signal[runtime.MaintenanceServiceRequest](ctx, rt, runtime.MaintenanceServiceID)
-		if err == nil && c.problem != nil {
+		if err == nil && wrong != nil {
 			_, err = state.Modify(ctx, rt, DiagnosticID, func(_ *resource.Metadata, d *runtime.Diagnostic) error {
-				*d = c.problem.diagnostic()
+				*d = wrong.diagnostic()
 				return nil
 			})
 		}

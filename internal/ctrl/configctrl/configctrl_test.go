@@ -115,6 +115,15 @@ func writeFile(t *testing.T, dir, text string) {
 	}
 }
 
+// searched returns what the search ended with.
+func searched(t *testing.T, sources []Source) (text, from string, wrong *problem) {
+	wrong = search(t.Context(), sources, schema.Container, func(p *problem) { t.Error(p) }, func(found, name string) (bool, error) {
+		text, from = found, name
+		return true, nil
+	})
+	return text, from, wrong
+}
+
 func TestSearchStopsAtTheFirstCompleteConfig(t *testing.T) {
 	const damaged = "!" // stands for a source that cannot be read
 	for _, tt := range []struct {
@@ -136,18 +145,18 @@ func TestSearchStopsAtTheFirstCompleteConfig(t *testing.T) {
 		{name: "platform, against the rules", platform: complete, wrong: "machine", invalid: true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			read := func(text string) func() (string, error) {
-				return func() (string, error) {
+			read := func(text string) func(context.Context, func(error)) (string, error) {
+				return func(context.Context, func(error)) (string, error) {
 					if text == damaged {
 						return "", errors.New("input/output error")
 					}
 					return text, nil
 				}
 			}
-			text, from, wrong := search([]source{
-				{name: "state", read: read(tt.state), trusted: true, final: true},
-				{name: "platform", read: read(tt.platform)},
-			}, schema.Container)
+			text, from, wrong := searched(t, []Source{
+				{Name: "state", Read: read(tt.state), trusted: true, final: true},
+				{Name: "platform", Read: read(tt.platform)},
+			})
 			if text != tt.text || from != tt.from {
 				t.Errorf("search = %q from %q; want %q from %q", text, from, tt.text, tt.from)
 			}
@@ -160,10 +169,10 @@ func TestSearchStopsAtTheFirstCompleteConfig(t *testing.T) {
 		})
 	}
 	t.Run("a later source replaces", func(t *testing.T) {
-		text, from, wrong := search([]source{
-			{name: "a", read: func() (string, error) { return partial, nil }},
-			{name: "b", read: func() (string, error) { return partial2, nil }},
-		}, schema.Container)
+		text, from, wrong := searched(t, []Source{
+			{Name: "a", Read: func(context.Context, func(error)) (string, error) { return partial, nil }},
+			{Name: "b", Read: func(context.Context, func(error)) (string, error) { return partial2, nil }},
+		})
 		if text != partial2 || from != "b" || wrong != nil {
 			t.Errorf("search = %q, %q, %v; want what b has", text, from, wrong)
 		}

@@ -7,21 +7,31 @@ import (
 	"talos.internal/config/schema"
 	"talos.internal/controller"
 	"talos.internal/internal/effective"
+	"talos.internal/internal/volume"
 	"talos.internal/resource"
 	"talos.internal/resource/machineconfig"
 	"talos.internal/state"
 )
 
 // PersistenceController brings the persistent config into its file where [Store] could not: at the start, and as often as the disk
-// fails.
-type PersistenceController struct{ Store *Store }
+// fails. With volumes it does so when the volume of the state directory is mounted: what was written before that is hidden by it.
+type PersistenceController struct {
+	Store   *Store
+	Volumes bool
+
+	mounted bool
+}
 
 // Name implements [controller.Controller].
 func (*PersistenceController) Name() string { return "config.PersistenceController" }
 
 // Inputs implements [controller.Controller].
-func (*PersistenceController) Inputs() []controller.Input {
-	return []controller.Input{controller.Weak[machineconfig.Config]().Named(machineconfig.Persistent)}
+func (c *PersistenceController) Inputs() []controller.Input {
+	inputs := []controller.Input{controller.Weak[machineconfig.Config]().Named(machineconfig.Persistent)}
+	if c.Volumes {
+		inputs = append(inputs, volume.Inputs(volume.State)...)
+	}
+	return inputs
 }
 
 // Outputs implements [controller.Controller].
@@ -29,7 +39,20 @@ func (*PersistenceController) Outputs() []controller.Output { return nil }
 
 // Run implements [controller.Controller].
 func (c *PersistenceController) Run(ctx context.Context, rt controller.Runtime, _ *slog.Logger) error {
-	return controller.Loop(ctx, rt, c.Store.flush)
+	return controller.Loop(ctx, rt, func(ctx context.Context) error {
+		if c.Volumes {
+			where, _, err := volume.Look(ctx, rt, volume.State)
+			if err != nil || where != volume.Mounted {
+				c.mounted = false
+				return err
+			}
+			if !c.mounted {
+				c.Store.forget()
+				c.mounted = true
+			}
+		}
+		return c.Store.flush(ctx)
+	})
 }
 
 // MachineTypeController says what the machine is in its cluster.

@@ -9,6 +9,8 @@
 package configctrl
 
 import (
+	"context"
+
 	"google.golang.org/protobuf/proto"
 
 	"talos.internal/config/schema"
@@ -20,6 +22,10 @@ type Deps struct {
 	Store *Store
 	// Userdata is the config that the platform gives, as it gives it: base64 of YAML, which may be compressed with gzip. Empty is none.
 	Userdata string
+	// Sources are asked after the state directory and the user data.
+	Sources []Source
+	// Volumes says that the state directory is a volume that the controllers of disks mount.
+	Volumes bool
 	// Mode decides which rules a config of the platform is held to.
 	Mode schema.Mode
 	// Publish sends an event of the machine; nil drops it.
@@ -28,9 +34,12 @@ type Deps struct {
 
 // Controllers returns the controllers of the machine config.
 func Controllers(deps Deps) []controller.Controller {
+	userdata := Source{Name: "the platform", Read: func(context.Context, func(error)) (string, error) { return decodeUserdata(deps.Userdata) }}
 	return []controller.Controller{
-		&AcquireController{Store: deps.Store, Userdata: deps.Userdata, Mode: deps.Mode, Publish: deps.Publish},
-		&PersistenceController{Store: deps.Store},
+		&AcquireController{
+			Store: deps.Store, Sources: append([]Source{userdata}, deps.Sources...), Volumes: deps.Volumes, Mode: deps.Mode, Publish: deps.Publish,
+		},
+		&PersistenceController{Store: deps.Store, Volumes: deps.Volumes},
 		MachineTypeController{},
 	}
 }

@@ -41,6 +41,7 @@ type Store struct {
 	// written is the text that is in the file, as far as known is true.
 	written string
 	known   bool
+	applied func() // called when a config is applied; may be nil
 }
 
 // trial is a config that is active for a while.
@@ -84,6 +85,10 @@ func (s *Store) Apply(ctx context.Context, text string, persist bool) error {
 		return err
 	}
 	s.endTrial()
+	if s.applied != nil {
+		s.applied()
+		s.applied = nil
+	}
 	return nil
 }
 
@@ -153,15 +158,33 @@ func (s *Store) endTrial() {
 	}
 }
 
-// begin makes text the config of a machine that starts: active and persistent. It does not wait for the file, which
+// begin makes text the config of a machine that starts: active and persistent. It does nothing and returns false if the active
+// config is not the one called after, empty for none: then a person was faster. It does not wait for the file, which
 // [PersistenceController] writes: a machine whose disk cannot be written should run all the same.
-func (s *Store) begin(ctx context.Context, text string) error {
+func (s *Store) begin(ctx context.Context, text, after string) (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.set(ctx, machineconfig.Persistent, text); err != nil {
-		return err
+	if have, _ := s.Active(ctx); have != after {
+		return false, nil
 	}
-	return s.set(ctx, machineconfig.Active, text)
+	if err := s.set(ctx, machineconfig.Persistent, text); err != nil {
+		return false, err
+	}
+	return true, s.set(ctx, machineconfig.Active, text)
+}
+
+// overtaken has f called, once, when a config is applied.
+func (s *Store) overtaken(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.applied = f
+}
+
+// forget says that the file may be another than before: a volume was mounted over it.
+func (s *Store) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.written, s.known = "", false
 }
 
 // load returns the text of the file, empty if there is none.
@@ -177,6 +200,12 @@ func (s *Store) load() (string, error) {
 	}
 	s.written, s.known = string(b), true
 	return s.written, nil
+}
+
+// Keep writes the persistent config into the file, which may be another one than before: a volume was just mounted there.
+func (s *Store) Keep(ctx context.Context) error {
+	s.forget()
+	return s.flush(ctx)
 }
 
 // flush brings the persistent config into the file if it is not there.

@@ -2,16 +2,19 @@ package runtimectrl
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 
 	"talos.internal/controller"
 	"talos.internal/resource/network"
 	"talos.internal/resource/runtime"
 	"talos.internal/resource/secrets"
+	"talos.internal/secret"
 	"talos.internal/state"
 )
 
@@ -54,7 +57,8 @@ func (MaintenanceConfigController) Run(ctx context.Context, rt controller.Runtim
 	})
 }
 
-// MaintenanceServiceInformController tells the person at the console how to give the machine a config.
+// MaintenanceServiceInformController tells the person at the console how to give the machine a config: where it is reached, and the
+// fingerprint of its certificate, by which the person knows that it is this machine that answers. It tells anew when one of both changes.
 type MaintenanceServiceInformController struct{}
 
 // Name implements [controller.Controller].
@@ -67,6 +71,7 @@ func (MaintenanceServiceInformController) Inputs() []controller.Input {
 	return []controller.Input{
 		controller.Weak[runtime.MaintenanceServiceConfig]().Named(runtime.MaintenanceServiceID),
 		controller.Weak[runtime.MaintenanceServiceRequest]().Named(runtime.MaintenanceServiceID),
+		controller.Weak[secrets.API]().Named(secrets.APIID),
 	}
 }
 
@@ -75,7 +80,7 @@ func (MaintenanceServiceInformController) Outputs() []controller.Output { return
 
 // Run implements [controller.Controller].
 func (MaintenanceServiceInformController) Run(ctx context.Context, rt controller.Runtime, log *slog.Logger) error {
-	var told []netip.Addr
+	var told []string
 	return controller.Loop(ctx, rt, func(ctx context.Context) error {
 		request, err := state.Lookup[runtime.MaintenanceServiceRequest](ctx, rt, runtime.MaintenanceServiceID)
 		if err != nil || request == nil {
@@ -83,25 +88,52 @@ func (MaintenanceServiceInformController) Run(ctx context.Context, rt controller
 			return err
 		}
 		config, err := state.Lookup[runtime.MaintenanceServiceConfig](ctx, rt, runtime.MaintenanceServiceID)
-		if err != nil || config == nil || len(config.ReachableAddresses) == 0 || slices.Equal(told, config.ReachableAddresses) {
+		if err != nil {
 			return err
 		}
-		told = config.ReachableAddresses
-		log.Info("this machine is in maintenance mode and can be reached at " + list(told))
-		log.Info("give it a config: talosctl apply-config --insecure --nodes " + told[0].String() + " --file FILE")
+		api, err := state.Lookup[secrets.API](ctx, rt, secrets.APIID)
+		if err != nil {
+			return err
+		}
+		lines, err := invitation(config, api)
+		if err != nil || slices.Equal(told, lines) {
+			return err
+		}
+		told = lines
+		for _, l := range lines {
+			log.Info(l)
+		}
 		return nil
 	})
 }
 
-func list(addresses []netip.Addr) string {
-	text := ""
-	for i, a := range addresses {
-		if i > 0 {
-			text += ", "
-		}
-		text += a.String()
+// invitation is what a person needs to give the machine a config, line by line. It is empty as long as the API has no certificate
+// of maintenance.
+func invitation(config *runtime.MaintenanceServiceConfig, api *secrets.API) ([]string, error) {
+	if config != nil && len(config.ReachableAddresses) == 0 {
+		return []string{"this machine is in maintenance mode and has no address yet: is a cable plugged in, and is there a DHCP server? an address can be given by the kernel argument ip="}, nil
 	}
-	return text
+	if config == nil || api == nil || !api.SkipVerifyingClientCert {
+		return nil, nil
+	}
+	cert, err := secret.ParseCertificate(api.Server.Crt)
+	if err != nil {
+		return nil, fmt.Errorf("read the certificate of the API: %w", err)
+	}
+	fingerprint := secret.CertificateFingerprint(cert).String()
+	return []string{
+		"this machine is in maintenance mode and can be reached at " + list(config.ReachableAddresses),
+		"its certificate has the fingerprint " + fingerprint,
+		"give it a config: talosctl apply-config --insecure --nodes " + config.ReachableAddresses[0].String() + " --cert-fingerprint " + fingerprint + " --file FILE",
+	}, nil
+}
+
+func list(addresses []netip.Addr) string {
+	var text []string
+	for _, a := range addresses {
+		text = append(text, a.String())
+	}
+	return strings.Join(text, ", ")
 }
 
 // APIServiceConfigController says how the API of the machine is served: where, to whom, and whether it forwards.

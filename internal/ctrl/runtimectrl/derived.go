@@ -18,7 +18,6 @@ import (
 	"talos.internal/resource/machineconfig"
 	"talos.internal/resource/network"
 	"talos.internal/resource/runtime"
-	"talos.internal/resource/service"
 	"talos.internal/state"
 )
 
@@ -175,16 +174,17 @@ func (c *DiagnosticsLoggerController) Run(ctx context.Context, rt controller.Run
 }
 
 // DevicesStatusController says when the devices of the machine have their nodes. In a container the runtime has made them; elsewhere
-// udevd does.
-type DevicesStatusController struct{ Mode schema.Mode }
+// that is when the drivers are loaded of those that were there at the start.
+type DevicesStatusController struct {
+	// Settled is closed then; nil means that it was so from the start.
+	Settled <-chan struct{}
+}
 
 // Name implements [controller.Controller].
 func (DevicesStatusController) Name() string { return "runtime.DevicesStatusController" }
 
 // Inputs implements [controller.Controller].
-func (DevicesStatusController) Inputs() []controller.Input {
-	return []controller.Input{controller.Weak[service.Service]().Named("udevd")}
-}
+func (DevicesStatusController) Inputs() []controller.Input { return nil }
 
 // Outputs implements [controller.Controller].
 func (DevicesStatusController) Outputs() []controller.Output {
@@ -193,17 +193,17 @@ func (DevicesStatusController) Outputs() []controller.Output {
 
 // Run implements [controller.Controller].
 func (c DevicesStatusController) Run(ctx context.Context, rt controller.Runtime, _ *slog.Logger) error {
-	return controller.Loop(ctx, rt, func(ctx context.Context) error {
-		ready := c.Mode == schema.Container
-		if !ready {
-			udevd, err := state.Lookup[service.Service](ctx, rt, "udevd")
-			if err != nil {
-				return err
-			}
-			ready = udevd != nil && udevd.Running && udevd.Healthy
+	if c.Settled != nil {
+		if err := state.Put(ctx, rt, runtime.DevicesStatusID, runtime.DevicesStatus{}); err != nil {
+			return err
 		}
-		return state.Put(ctx, rt, runtime.DevicesStatusID, runtime.DevicesStatus{Ready: ready})
-	})
+		select {
+		case <-c.Settled:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	return state.Put(ctx, rt, runtime.DevicesStatusID, runtime.DevicesStatus{Ready: true})
 }
 
 // mountStatusController shows mounted volumes in the form of older versions.

@@ -24,6 +24,8 @@ type Deps struct {
 	Mode schema.Mode
 	// Version is the system's name and version.
 	Version runtime.Version
+	// Settled is closed when the drivers of the devices are loaded that were there at the start; nil: they are.
+	Settled <-chan struct{}
 	// Stage is how the end of the machine's life is told; nil: it is never told.
 	Stage *Stage
 	// Required returns the services that a machine of a type needs for being ready, besides those that are loaded; nil is
@@ -56,7 +58,7 @@ func Controllers(deps Deps) []controller.Controller {
 		EnvironmentController{},
 		DiagnosticsController{},
 		&DiagnosticsLoggerController{},
-		DevicesStatusController{Mode: deps.Mode},
+		DevicesStatusController{Settled: deps.Settled},
 		mountStatusController(),
 		versionController(deps.Version),
 		bootIDController(deps.Proc),

@@ -59,7 +59,7 @@ func (c *SBOMItemController) Run(ctx context.Context, rt controller.Runtime, log
 		return nil
 	case <-time.After(billDelay):
 	}
-	taken := map[string]bool{}
+	taken := map[string]string{}
 	for _, dir := range []string{billDir, extensionBillDir} {
 		files, err := fs.Glob(os.DirFS(c.Root), path.Join(dir, "*.spdx.json"))
 		if err != nil {
@@ -81,14 +81,18 @@ func (c *SBOMItemController) Run(ctx context.Context, rt controller.Runtime, log
 	return nil
 }
 
-// itemID returns the id of an item: its name, with its version where the name is taken. Two items with both the same are one.
-func itemID(item runtime.SBOMItem, taken map[string]bool) string {
-	id := item.Name
-	if taken[id] {
-		id += "@" + item.Version
+// itemID returns the id of an item: its name, with its version where another version has the name. Two items with both the same
+// are one: programs link the same modules. taken has the version of each name.
+func itemID(item runtime.SBOMItem, taken map[string]string) string {
+	first, ok := taken[item.Name]
+	if !ok {
+		taken[item.Name] = item.Version
+		return item.Name
 	}
-	taken[id] = true
-	return id
+	if first == item.Version {
+		return item.Name
+	}
+	return item.Name + "@" + item.Version
 }
 
 func readBill(name string, extension bool) ([]runtime.SBOMItem, error) {

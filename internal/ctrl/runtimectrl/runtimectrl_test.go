@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
@@ -25,6 +26,7 @@ import (
 	"talos.internal/resource/runtime"
 	"talos.internal/resource/secrets"
 	"talos.internal/resource/service"
+	"talos.internal/secret"
 )
 
 var (
@@ -215,6 +217,40 @@ func TestAPIService(t *testing.T) {
 	}
 }
 
+func TestThePersonAtTheConsoleIsTold(t *testing.T) {
+	ca, err := secret.NewAuthority(secret.OS, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	crt, shown := ca.CertificatePEM(), ca.Fingerprint().String()
+	api := &secrets.API{SkipVerifyingClientCert: true, Server: secrets.CertificateAndKey{Crt: crt}}
+	at := &runtime.MaintenanceServiceConfig{ReachableAddresses: []netip.Addr{netip.MustParseAddr("10.5.0.2"), netip.MustParseAddr("fd00::2")}}
+	for _, tt := range []struct {
+		name   string
+		config *runtime.MaintenanceServiceConfig
+		api    *secrets.API
+		want   []string
+	}{
+		{"nothing is known", nil, nil, nil},
+		{"the certificates are the cluster's", at, &secrets.API{}, nil},
+		{"no address", &runtime.MaintenanceServiceConfig{}, nil, []string{"this machine is in maintenance mode and has no address yet: is a cable plugged in, and is there a DHCP server? an address can be given by the kernel argument ip="}},
+		{"all", at, api, []string{
+			"this machine is in maintenance mode and can be reached at 10.5.0.2, fd00::2",
+			"its certificate has the fingerprint " + shown,
+			"give it a config: talosctl apply-config --insecure --nodes 10.5.0.2 --cert-fingerprint " + shown + " --file FILE",
+		}},
+	} {
+		got, err := invitation(tt.config, tt.api)
+		if d := cmp.Diff(tt.want, got); d != "" || err != nil {
+			t.Errorf("%s: invitation (-want +got):\n%s, %v", tt.name, d, err)
+		}
+	}
+	api.Server.Crt = []byte("x")
+	if _, err := invitation(at, api); err == nil {
+		t.Error("invitation(no certificate) = nil; want an error")
+	}
+}
+
 func TestAPIServiceFollowsMaintenance(t *testing.T) {
 	controllertest.Run(t, func(h *controllertest.Harness) {
 		controllertest.Create(h, network.NodeAddressRouted, network.NodeAddress{Addresses: []netip.Prefix{netip.MustParsePrefix("10.5.0.2/24")}})
@@ -326,12 +362,16 @@ func TestWhatFollowsFromTheConfig(t *testing.T) {
 func TestDevices(t *testing.T) {
 	controllertest.Run(t, func(h *controllertest.Harness) {
 		controllertest.Want(h, runtime.DevicesStatusID, runtime.DevicesStatus{Ready: true})
-	}, DevicesStatusController{Mode: schema.Container})
+	}, DevicesStatusController{})
 	controllertest.Run(t, func(h *controllertest.Harness) {
+		settled := make(chan struct{})
+		if err := h.Scheduler.Register(DevicesStatusController{Settled: settled}); err != nil {
+			t.Fatal(err)
+		}
 		controllertest.Want(h, runtime.DevicesStatusID, runtime.DevicesStatus{})
-		controllertest.Create(h, "udevd", healthy)
+		close(settled)
 		controllertest.Want(h, runtime.DevicesStatusID, runtime.DevicesStatus{Ready: true})
-	}, DevicesStatusController{Mode: schema.Metal})
+	})
 }
 
 func TestMountsInTheirOldForm(t *testing.T) {

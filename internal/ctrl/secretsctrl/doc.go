@@ -39,6 +39,8 @@ import (
 type Deps struct {
 	// StateDir is where the volume STATE is mounted. Required.
 	StateDir string
+	// Volumes says that StateDir is a volume that the controllers of disks mount.
+	Volumes bool
 	// SystemRoots returns the authorities that the image trusts, in PEM: the file as the image has it, not the one that is laid
 	// over it. It is called at most once, and only if the config has more. Required.
 	SystemRoots func() ([]byte, error)
@@ -53,6 +55,6 @@ func Controllers(d Deps) []controller.Controller {
 		apiCertSANs(), kubernetesCertSANs(), maintenanceCertSANs(),
 		&MaintenanceRootController{}, &APIController{Dial: d.Dial}, &TrustdController{},
 		&EtcdController{}, &KubernetesController{}, &KubernetesDynamicCertsController{},
-		&EncryptionSaltController{Dir: d.StateDir}, &TrustedRootsController{SystemRoots: d.SystemRoots},
+		&EncryptionSaltController{Dir: d.StateDir, Volumes: d.Volumes}, &TrustedRootsController{SystemRoots: d.SystemRoots},
 	}
 }

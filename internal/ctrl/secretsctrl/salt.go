@@ -16,6 +16,7 @@ import (
 
 	"talos.internal/controller"
 	"talos.internal/internal/atomicfile"
+	"talos.internal/internal/volume"
 	"talos.internal/resource/secrets"
 	"talos.internal/state"
 )
@@ -29,15 +30,21 @@ const (
 // EncryptionSaltController keeps the salt of encrypted disks in the file encryption-salt.yaml of the volume STATE. A file that is
 // there is never replaced: with another salt the disks could not be opened any more.
 type EncryptionSaltController struct {
-	// Dir is where STATE is mounted.
-	Dir string
+	// Dir is where STATE is mounted. With Volumes there is no salt before that is so.
+	Dir     string
+	Volumes bool
 }
 
 // Name implements [controller.Controller].
 func (*EncryptionSaltController) Name() string { return "secrets.EncryptionSaltController" }
 
 // Inputs implements [controller.Controller].
-func (*EncryptionSaltController) Inputs() []controller.Input { return nil }
+func (c *EncryptionSaltController) Inputs() []controller.Input {
+	if !c.Volumes {
+		return nil
+	}
+	return volume.Inputs(volume.State)
+}
 
 // Outputs implements [controller.Controller].
 func (*EncryptionSaltController) Outputs() []controller.Output {
@@ -47,6 +54,11 @@ func (*EncryptionSaltController) Outputs() []controller.Output {
 // Run implements [controller.Controller].
 func (c *EncryptionSaltController) Run(ctx context.Context, rt controller.Runtime, _ *slog.Logger) error {
 	return controller.Loop(ctx, rt, func(ctx context.Context) error {
+		if c.Volumes {
+			if where, _, err := volume.Look(ctx, rt, volume.State); err != nil || where != volume.Mounted {
+				return err
+			}
+		}
 		salt, err := loadSalt(filepath.Join(c.Dir, saltFile))
 		if err != nil {
 			return err
