@@ -16,10 +16,10 @@ export GOTOOLCHAIN := local
 export CGO_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help talosctl components image lab cluster e2e test unit lint generate generated bench fuzz simulate clean
+.PHONY: help talosctl components image lab cluster machine e2e e2e-machine test unit offline lint generate generated bench fuzz simulate clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 14
 
 talosctl: ## build the client: _out/talosctl
 	$(GO) build $(VCS) -trimpath -ldflags "-s -w" -o $(OUT)/talosctl ./cmd/talosctl
@@ -33,7 +33,18 @@ lab: ## build what a cluster of the default version needs: _out/images, _out/kub
 	@ln -sf components/kubernetes/kubernetes $(OUT)/kubectl
 	$(GO) run $(VCS) ./cmd/imager build $(LAB_IMAGES)
 
+machine: ## build what a machine boots from: _out/machine with kernel, initramfs, root, UKI, ISO and disk image
+	@build/need.sh gcc libc6-dev libseccomp-dev pkgconf xz-utils
+	$(GO) run ./cmd/components build containerd runc cni
+	$(GO) run $(VCS) ./cmd/imager machine
+	$(GO) run ./cmd/imager sizes
+
+e2e-machine: ## tests of virtual machines: of the provisioner qemu, and of what is built in _out/machine
+	@build/need.sh qemu-system-x86 qemu-utils ovmf swtpm swtpm-tools zstd
+	QEMU_TEST=1 $(GO) test -count 1 -timeout 40m -p 1 ./internal/provision/qemu ./e2e/metal
+
 e2e: lab ## tests of whole nodes and clusters, as root
+	@build/need.sh docker.io
 	$(GO) test -count 1 -timeout 30m ./e2e
 
 components: ## build the third-party programs of the image: _out/components
@@ -46,17 +57,23 @@ image: components ## build all images and their cache: _out/images; the node ima
 	$(GO) run $(VCS) ./cmd/imager export talos $(OUT)/talos.tar
 	$(GO) run $(VCS) ./cmd/imager table
 
+offline: ## fetch, then build everything in a clone with the network cut, as root
+	@build/need.sh gcc libc6-dev libseccomp-dev pkgconf git iproute2
+	GO="$(GO)" build/offline.sh
+
 test: lint generated lab unit e2e ## all that CI runs: lint, generated code, unit tests with the race detector, whole nodes
 
 unit: ## tests of the product and of the tools
-	@build/need.sh gcc libc6-dev openssl runc
+	@build/need.sh gcc libc6-dev openssl runc docker.io
 	CGO_ENABLED=1 $(GO) test -race -timeout 15m $$($(GO) list ./... | grep -v /e2e)
 	$(GO) test -timeout 15m ./internal/discovery
 	$(GO) -C tools test -timeout 15m ./...
 	@for c in cni coredns flannel pause; do $(GO) test -C components/$$c -trimpath -timeout 15m ./... || exit 1; done
 
-lint: ## golangci-lint, pinned in tools/go.mod
+lint: ## golangci-lint, pinned in tools/go.mod; and does the client compile for the other systems
 	$(GO) vet ./...
+	GOOS=darwin $(GO) vet ./cmd/talosctl
+	GOOS=windows $(GO) vet ./cmd/talosctl
 	$(LINT) run ./...
 
 generate: ## renew all generated files

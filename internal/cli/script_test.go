@@ -59,6 +59,10 @@ func TestMain(m *testing.M) {
 		"editor": helper(pretendToEdit),
 		// unzipped FILE [MEMBER]: lists a zip file, or prints a member of it.
 		"unzipped": helper(unzip),
+		// layout FOLDER REFERENCE...: makes an image cache, with an image of that name for each.
+		"layout": helper(makeLayout),
+		// damage FOLDER: alters a byte of the largest blob of an image cache.
+		"damage": helper(damageLayout),
 		// manifest FILE BYTES: makes a patch with an inline manifest of that size, of several documents.
 		"manifest": helper(makeManifest),
 	})

@@ -3,6 +3,7 @@ package provision
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/netip"
 	"slices"
@@ -175,10 +176,14 @@ type Node struct {
 	Address netip.Addr
 	// Endpoint is the host, or host and port, at which this computer reaches the node's API.
 	Endpoint string
-	CPUs     float64 // 0 for no limit
-	Memory   int64   // bytes; 0 for no limit
-	Status   Status
-	PID      int // of the node's PID 1 on this computer; 0 if it does not run, or is not known
+	// Published has the host and port at which this computer reaches a port of the node, by that port. A port that is not in it
+	// is reached at the node's address, if the provisioner gives this computer a way to it.
+	Published map[uint16]string
+	CPUs      float64 // 0 for no limit
+	Memory    int64   // bytes; 0 for no limit
+	Disk      int64   // bytes of its disk; 0 if it has none of its own
+	Status    Status
+	PID       int // of the node's PID 1 on this computer; 0 if it does not run, or is not known
 }
 
 // Endpoints are the endpoints of the control plane's nodes, running or not.
@@ -235,4 +240,19 @@ func (p Progress) Do(step string, f func() error) error {
 	err := f()
 	done(err)
 	return err
+}
+
+// Poll calls ended until it says true or fails. When the context ends, the error says what for it waited.
+func Poll(ctx context.Context, what string, ended func() (bool, error)) error {
+	for {
+		ok, err := ended()
+		if ok || err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for %s: %w", what, context.Cause(ctx))
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }

@@ -208,6 +208,11 @@ func (g *grown) kubeconfig(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if server := g.published(""); server != "" {
+			if data, err = kubeconfig.WithServer(data, server); err != nil {
+				return err
+			}
+		}
 		if err := save(g.store, g.name, map[string][]byte{kubeconfigFile: data}); err != nil {
 			return err
 		}

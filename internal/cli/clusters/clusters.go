@@ -10,6 +10,7 @@
 package clusters
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -24,31 +25,46 @@ import (
 	"talos.internal/internal/cli/command"
 	"talos.internal/internal/cli/steps"
 	"talos.internal/internal/provision"
+	"talos.internal/internal/provision/docker"
 	"talos.internal/internal/provision/native"
+	"talos.internal/internal/provision/qemu"
 )
 
 // Opener returns the provisioner of a kind.
 type Opener func(o native.Options) (provision.Provisioner, error)
 
 // New returns the group of commands.
-func New(env command.Env) *cobra.Command { return NewWith(env, native.New) }
+func New(env command.Env) *cobra.Command {
+	return commands(env, doors{native.New, docker.New, func(ctx context.Context) error { return docker.Answers(ctx, docker.Options{}) }})
+}
 
-// NewWith is New with another way to get machines in place of native.
+// NewWith is New with another way to get machines in place of native, and without docker.
 func NewWith(env command.Env, open Opener) *cobra.Command {
-	b := &base{env: env, open: open}
+	no := func(context.Context) error {
+		return fmt.Errorf("provisioner %s: %w", docker.Name, provision.ErrNotSupported)
+	}
+	return commands(env, doors{open, func(ctx context.Context, _ docker.Options) (provision.Provisioner, error) { return nil, no(ctx) }, no})
+}
+
+func commands(env command.Env, d doors) *cobra.Command {
+	b := &base{env: env, doors: d}
 	group := command.Group("cluster", "Make laboratory clusters on this computer, change them, and take them away",
 		createCommand(b),
 		destroyCommand(b),
+		forgetCommand(b),
+		linkCommand(b),
 		logsCommand(b),
 		nodeCommand(b),
 		scaleCommand(b),
 		showCommand(b),
+		snapshotCommand(b),
+		switchCommand(b),
 	)
 	fl := group.PersistentFlags()
 	fl.StringVar(&b.name, "name", "talos-default", "the name of the cluster")
 	fl.StringVar(&b.state, "state", "", "the folder of clusters (default: ~/.talos/clusters)")
-	fl.StringVar(&b.kind, "provisioner", "", "the way to get machines: native (default: that of the cluster, or native)")
-	command.Complete(group, "provisioner", cobra.FixedCompletions([]string{native.Name}, cobra.ShellCompDirectiveNoFileComp))
+	fl.StringVar(&b.kind, "provisioner", "", "the way to get machines: docker, native or qemu (default: that of the cluster; for a new one docker if its daemon answers, else native)")
+	command.Complete(group, "provisioner", cobra.FixedCompletions([]string{docker.Name, native.Name, qemu.Name}, cobra.ShellCompDirectiveNoFileComp))
 	command.Complete(group, "name", b.completeNames)
 	return group
 }
@@ -56,9 +72,10 @@ func NewWith(env command.Env, open Opener) *cobra.Command {
 // base is what all commands of the group have.
 type base struct {
 	env               command.Env
-	open              Opener
+	doors             doors
 	name, state, kind string
-	images            string // --images of create
+	images            string    // --images of create
+	machines          *machines // flags of create; nil for other commands
 }
 
 // store is the folder of clusters.
@@ -86,15 +103,19 @@ func (b *base) provisioner(cmd *cobra.Command) (provision.Provisioner, provision
 	if state, err := store.Load(b.name); kind == "" && err == nil && state != nil {
 		kind = state.Provisioner
 	}
+	var p provision.Provisioner
 	switch kind {
-	case "", native.Name:
-	case "docker", "qemu":
-		return nil, store, command.Usagef(cmd, "the provisioner %s is not there yet; there is native, which needs Linux, root and runc", kind)
+	case "":
+		p, err = b.openDefault(cmd, store)
+	case docker.Name:
+		p, err = b.openDocker(cmd.Context(), store)
+	case native.Name:
+		p, err = b.openNative(store)
+	case qemu.Name:
+		p, err = b.openQEMU(cmd, store)
 	default:
-		return nil, store, command.Usagef(cmd, "there is no provisioner %q; there is native", kind)
+		err = command.Usagef(cmd, "there is no provisioner %q; there are %s, %s and %s", kind, docker.Name, native.Name, qemu.Name)
 	}
-	images := b.findImages()
-	p, err := b.open(native.Options{Dir: store.Dir, Images: images, Runc: findRunc(images)})
 	return p, store, err
 }
 

@@ -1,6 +1,7 @@
 package clusters
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,7 +22,9 @@ import (
 	"talos.internal/internal/cli/steps"
 	"talos.internal/internal/image"
 	"talos.internal/internal/provision"
+	"talos.internal/internal/provision/docker"
 	"talos.internal/internal/provision/native"
+	"talos.internal/internal/provision/qemu"
 	"talos.internal/internal/vitals"
 	"talos.internal/secret"
 )
@@ -29,6 +32,8 @@ import (
 // createFlags are the flags of create.
 type createFlags struct {
 	wish                                wish
+	containers                          containers
+	variants                            variants
 	cpus, memory                        string
 	patches, controlPlane, workers      []string
 	kubernetes                          string
@@ -37,7 +42,6 @@ type createFlags struct {
 	wait, skipKubeconfig                bool
 	timeout                             time.Duration
 	talosconfig                         string
-	ports                               []string
 	cpusOfControlPlane, cpusOfWorkers   string
 	memoryControlPlane, memoryOfWorkers string
 }
@@ -51,7 +55,7 @@ var aliases = map[string]string{
 
 func createCommand(b *base) *cobra.Command {
 	cmd := createKind(b, "create", "")
-	cmd.AddCommand(createKind(b, native.Name, native.Name), createKind(b, "docker", "docker"), createKind(b, "qemu", "qemu"))
+	cmd.AddCommand(createKind(b, native.Name, native.Name), createKind(b, docker.Name, docker.Name), createKind(b, qemu.Name, qemu.Name))
 	return cmd
 }
 
@@ -62,7 +66,9 @@ func createKind(b *base, use, kind string) *cobra.Command {
 		Use:   use,
 		Short: "Make a cluster, and wait until it is healthy",
 		Long: "Makes the machines and the network of a cluster, starts etcd, waits until everything is healthy, and merges the\n" +
-			"credentials into ~/.talos/config and ~/.kube/config. Machines are reached at their addresses.\n\n" +
+			"credentials into ~/.talos/config and ~/.kube/config.\n\n" +
+			"Machines are containers of Docker if its daemon answers; else, on Linux and as root, containers without Docker (native).\n" +
+			"Those are reached at their addresses; of Docker's the APIs of the control plane are published on this computer as well.\n\n" +
 			"If something does not come up, what was made stays for a look until 'talosctl cluster destroy'.",
 		Example: "  talosctl cluster create\n" +
 			"  talosctl cluster create --name demo --cidr 10.6.0.0/24 --controlplanes 3 --workers 3 --config-patch @all.yaml",
@@ -96,9 +102,14 @@ func createKind(b *base, use, kind string) *cobra.Command {
 	fl.DurationVar(&f.timeout, "wait-timeout", 20*time.Minute, "how long to wait")
 	fl.BoolVar(&f.skipKubeconfig, "skip-kubeconfig", false, "do not merge the kubeconfig")
 	fl.StringVar(&f.talosconfig, "talosconfig", "", "the client's configuration to merge into (default: $TALOSCONFIG, else ~/.talos/config)")
-	fl.StringSliceVarP(&f.ports, "exposed-ports", "p", nil, "ports to publish: not for native machines, which are reached at their addresses")
+	f.variants.bind(fl)
+	f.containers.bind(fl)
+	own := &machines{}
+	if kind == "" || kind == qemu.Name {
+		own.bind(fl)
+	}
 	fl.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
-		if other, ok := aliases[name]; ok {
+		if other := cmp.Or(aliases[name], machineAliases[name], containerAliases[name]); other != "" {
 			name = other
 		}
 		return pflag.NormalizedName(name)
@@ -110,21 +121,19 @@ func createKind(b *base, use, kind string) *cobra.Command {
 			}
 			b.kind = kind
 		}
+		b.machines = own
 		return f.run(cmd, b)
 	}
 	return cmd
 }
 
-// request checks the command line and makes the request and the configs.
-func (f *createFlags) request(cmd *cobra.Command, b *base) (provision.ClusterRequest, configs, *secret.Bundle, error) {
+// request checks the command line and makes the request and the configs for a provisioner.
+func (f *createFlags) request(cmd *cobra.Command, b *base, provisioner string) (provision.ClusterRequest, configs, *secret.Bundle, error) {
 	fail := func(err error) (provision.ClusterRequest, configs, *secret.Bundle, error) {
 		return provision.ClusterRequest{}, configs{}, nil, err
 	}
 	if f.timeout <= 0 {
 		return fail(command.Usagef(cmd, "expected --wait-timeout to be more than zero, got %s", f.timeout))
-	}
-	if len(f.ports) > 0 {
-		return fail(command.Usagef(cmd, "--exposed-ports is not for native machines: they are reached at their addresses, on every port"))
 	}
 	f.wish.name = b.name
 	f.wish.cpus = map[string]string{provision.ControlPlane: f.cpus, provision.Worker: f.cpus}
@@ -145,10 +154,21 @@ func (f *createFlags) request(cmd *cobra.Command, b *base) (provision.ClusterReq
 	if err != nil {
 		return fail(command.Usagef(cmd, "%w", err))
 	}
+	if err := errors.Join(f.containers.apply(&r, provisioner), f.variants.request(&r)); err != nil {
+		return fail(command.Usagef(cmd, "%w", err))
+	}
+	mode, disk, err := b.prepare(&r, provisioner)
+	if err != nil {
+		return fail(err)
+	}
 	in, err := input(r, nil, f.kubernetes, f.sans)
 	if err != nil {
 		return fail(command.Usagef(cmd, "%w", err))
 	}
+	if err := f.variants.input(&in); err != nil {
+		return fail(command.Usagef(cmd, "%w", err))
+	}
+	in.InstallDisk = disk
 	var p patches
 	if p.all, err = b.env.ReadPatches("--config-patch", f.patches); err != nil {
 		return fail(err)
@@ -167,7 +187,7 @@ func (f *createFlags) request(cmd *cobra.Command, b *base) (provision.ClusterReq
 	if err != nil {
 		return fail(err)
 	}
-	c, err := makeConfigs(in, p, f.wish.workers == 0)
+	c, err := makeConfigs(in, p, f.wish.workers == 0, mode)
 	if err != nil {
 		return fail(err)
 	}
@@ -198,7 +218,7 @@ func (f *createFlags) run(cmd *cobra.Command, b *base) error {
 		secrets *secret.Bundle
 	)
 	if err := log.Do("make secrets and configs", func(*steps.Step) error {
-		r, c, secrets, err = f.request(cmd, b)
+		r, c, secrets, err = f.request(cmd, b, p.Name())
 		return err
 	}); err != nil {
 		return err
@@ -217,7 +237,7 @@ func (f *createFlags) run(cmd *cobra.Command, b *base) error {
 		}
 		return b.left(ctx, p, nil, err)
 	}
-	g := &grown{base: b, log: log, p: p, store: store, cluster: made, skip: c.skips()}
+	g := &grown{base: b, log: log, p: p, store: store, cluster: made, skip: f.variants.skips(c.skips())}
 	if err := f.finish(ctx, g, c, secrets); err != nil {
 		return b.left(ctx, p, g, err)
 	}
@@ -406,6 +426,6 @@ func (g *grown) controlPlane() []string {
 func (g *grown) vitals() vitals.Options {
 	return vitals.Options{
 		Nodes: vitalNodes(g.cluster.Nodes), Machines: vitals.NewMachines(g.client),
-		Kubernetes: vitals.Access(g.client, g.controlPlane(), ""), Skip: g.skip,
+		Kubernetes: vitals.Access(g.client, g.controlPlane(), g.published("")), Skip: g.skip,
 	}
 }

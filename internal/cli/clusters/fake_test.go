@@ -31,6 +31,7 @@ import (
 
 	"talos.internal/api/commonpb"
 	"talos.internal/api/machinepb"
+	"talos.internal/api/membershippb"
 	"talos.internal/api/statepb"
 	"talos.internal/config"
 	"talos.internal/config/generate"
@@ -49,6 +50,8 @@ type lab struct {
 	machines map[string]*machine // by name
 	removed  map[uint64]bool     // members of etcd
 	nodes    map[string]string   // addresses of the Nodes of Kubernetes, by name
+	pods     map[string]string   // names of the Nodes of pods, by name
+	unsure   int                 // so many times the others are not sure yet that a machine is gone
 	calls    []string
 	begun    bool
 	tries    int // of bootstrap
@@ -71,7 +74,7 @@ type machine struct {
 }
 
 func newLab(t testing.TB, dir string) *lab {
-	return &lab{t: t, store: provision.Store{Dir: dir}, machines: map[string]*machine{}, removed: map[uint64]bool{}, nodes: map[string]string{}}
+	return &lab{t: t, store: provision.Store{Dir: dir}, machines: map[string]*machine{}, removed: map[uint64]bool{}, nodes: map[string]string{}, pods: map[string]string{}}
 }
 
 func (l *lab) call(format string, args ...any) {
@@ -276,6 +279,7 @@ func (l *lab) serve(text []byte) error {
 		MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{pair.TLS()}, ClientCAs: l.bundle.OS.Pool(), ClientAuth: tls.RequireAndVerifyClientCert,
 	})))
 	machinepb.RegisterMachineServiceServer(server, labMachines{l: l})
+	membershippb.RegisterMembershipServiceServer(server, labMembership{l: l})
 	statepb.RegisterStateServer(server, labState{l: l})
 	done := make(chan struct{})
 	go func() {
@@ -449,6 +453,33 @@ func (s labMachines) Kubeconfig(_ *emptypb.Empty, stream grpc.ServerStreamingSer
 	return stream.Send(&commonpb.Data{Bytes: packed.Bytes()})
 }
 
+type labMembership struct {
+	membershippb.UnimplementedMembershipServiceServer
+	l *lab
+}
+
+// Forget refuses a machine that runs, and for a while one that has just ended.
+func (s labMembership) Forget(in *membershippb.ForgetRequest, stream grpc.ServerStreamingServer[membershippb.ForgetProgress]) error {
+	if _, err := s.l.at(stream.Context()); err != nil {
+		return err
+	}
+	defer s.l.mu.Unlock()
+	m := s.l.machines[in.GetMember()]
+	switch {
+	case in.GetMember() == "stranger":
+	case s.l.nodes[in.GetMember()] == "" && m == nil && !in.GetForce():
+		return status.Errorf(codes.NotFound, "remove %s: no member of the cluster is called so", in.GetMember())
+	case m != nil && m.running && !in.GetForce():
+		return status.Errorf(codes.FailedPrecondition, "remove %s: the machine is not known to be gone (it is alive)", in.GetMember())
+	case s.l.unsure > 0 && !in.GetForce():
+		s.l.unsure--
+		return status.Errorf(codes.FailedPrecondition, "remove %s: the machine is not known to be gone (it has been silent for a moment only)", in.GetMember())
+	}
+	s.l.call("forget %s %t %v", in.GetMember(), in.GetForce(), in.GetDrainTimeout().AsDuration())
+	delete(s.l.nodes, in.GetMember())
+	return stream.Send(&membershippb.ForgetProgress{Step: "membership", Message: "it was forgotten"})
+}
+
 type labState struct {
 	statepb.UnimplementedStateServer
 	l *lab
@@ -489,10 +520,31 @@ func (l *lab) serveKubernetes(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	var out object
+	onPod, isPod := strings.CutPrefix(r.URL.Path, "/api/v1/namespaces/default/pods/")
 	switch name, isNode := strings.CutPrefix(r.URL.Path, "/api/v1/nodes/"); {
 	case isNode && r.Method == http.MethodDelete:
 		delete(l.nodes, name)
 		l.call("delete Node %s", name)
+	case isNode && r.Method == http.MethodPatch:
+		l.call("cordon %s", name)
+	case isNode && l.nodes[name] != "":
+		out = object{"metadata": object{"name": name}}
+	case isPod && r.Method != http.MethodGet:
+		name, _ := strings.CutSuffix(onPod, "/eviction")
+		l.call("%s pod %s of %s%s", strings.ToLower(r.Method), onPod, l.pods[name], r.URL.RawQuery)
+		if name != "stubborn" {
+			delete(l.pods, name)
+		}
+	case r.URL.Path == "/api/v1":
+		out = object{"resources": []object{{"name": "nodes", "kind": "Node"}, {"name": "pods", "kind": "Pod", "namespaced": true}}}
+	case r.URL.Path == "/api/v1/pods":
+		var on []object
+		for name, node := range l.pods {
+			if r.URL.Query().Get("fieldSelector") == "spec.nodeName="+node {
+				on = append(on, object{"metadata": object{"name": name, "namespace": "default"}, "spec": object{"nodeName": node}})
+			}
+		}
+		out = object{"items": on}
 	case r.URL.Path == "/api/v1/nodes":
 		out = object{"items": nodes}
 	case r.URL.Path == "/api/v1/namespaces/kube-system/pods":

@@ -114,8 +114,8 @@ type configs struct {
 	noNetwork bool
 }
 
-// makeConfigs makes the configs of nodes.
-func makeConfigs(in generate.Input, p patches, schedulable bool) (configs, error) {
+// makeConfigs makes the configs of nodes that run in a mode.
+func makeConfigs(in generate.Input, p patches, schedulable bool, mode schema.Mode) (configs, error) {
 	out := configs{of: map[string][]byte{}}
 	for _, t := range []struct {
 		kind string
@@ -134,7 +134,7 @@ func makeConfigs(in generate.Input, p patches, schedulable bool) (configs, error
 		if c, err = c.Patch(slices.Concat(p.all, t.own)...); err != nil {
 			return out, fmt.Errorf("config of the nodes of type %s: %w", t.kind, err)
 		}
-		report := c.Check(schema.Container)
+		report := c.Check(mode)
 		if err := report.Err(); err != nil {
 			return out, fmt.Errorf("config of the nodes of type %s: %w", t.kind, err)
 		}
@@ -207,6 +207,9 @@ func input(r provision.ClusterRequest, secrets *secret.Bundle, kubernetes string
 func vitalNodes(nodes []provision.Node) []vitals.Node {
 	var out []vitals.Node
 	for _, n := range nodes {
+		if !n.Address.IsValid() {
+			continue // a container that a person has made and stopped: nobody knows where it was
+		}
 		out = append(out, vitals.Node{
 			Target: n.Address.String(), Name: n.Name, Addresses: []netip.Addr{n.Address}, ControlPlane: n.Type == provision.ControlPlane,
 		})

@@ -12,6 +12,7 @@ import (
 
 	"talos.internal/client/talosconfig"
 	"talos.internal/config/patch"
+	"talos.internal/config/schema"
 	"talos.internal/internal/provision"
 	"talos.internal/internal/vitals"
 	"talos.internal/secret"
@@ -108,7 +109,7 @@ func TestConfigsOfACluster(t *testing.T) {
 		{name: "without a network plugin", patches: patches{controlPlane: []patch.Patch{p}}, noNetwork: true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			c, err := makeConfigs(in, tc.patches, tc.schedulable)
+			c, err := makeConfigs(in, tc.patches, tc.schedulable, schema.Container)
 			if err != nil {
 				t.Fatal(err)
 			}

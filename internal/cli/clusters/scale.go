@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"talos.internal/api/machinepb"
 	"talos.internal/client"
 	"talos.internal/client/talosconfig"
 	"talos.internal/internal/cli/command"
@@ -38,13 +37,15 @@ func (s *size) bind(cmd *cobra.Command) {
 func scaleCommand(b *base) *cobra.Command {
 	var (
 		s                      size
+		l                      leaving
 		controlPlanes, workers int
 	)
 	cmd := &cobra.Command{
 		Use:   "scale",
 		Short: "Change how many machines a cluster has",
 		Long: "Adds or removes machines until there are as many as asked for. Machines of the control plane come and go one by one,\n" +
-			"so that etcd keeps its quorum. The last ones go first; use 'talosctl cluster node remove' to choose.",
+			"so that etcd keeps its quorum. The last ones go first; use 'talosctl cluster node remove' to choose. Pods of one that\n" +
+			"goes are evicted first.",
 		Example:           "  talosctl cluster scale --controlplanes 3 --workers 2",
 		Args:              command.ExactArgs(),
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -52,6 +53,7 @@ func scaleCommand(b *base) *cobra.Command {
 	cmd.Flags().IntVar(&controlPlanes, "controlplanes", -1, "how many machines of the control plane (default: as there are)")
 	cmd.Flags().IntVar(&workers, "workers", -1, "how many workers (default: as there are)")
 	s.bind(cmd)
+	l.bind(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		changed := cmd.Flags().Changed
 		switch {
@@ -70,7 +72,7 @@ func scaleCommand(b *base) *cobra.Command {
 				return err
 			}
 			for _, n := range surplus(g.cluster.Nodes, map[string]int{provision.ControlPlane: controlPlanes, provision.Worker: workers}) {
-				if err := g.remove(ctx, n, false); err != nil {
+				if err := g.remove(ctx, n, l); err != nil {
 					return err
 				}
 			}
@@ -250,83 +252,6 @@ func (g *grown) awaitMember(ctx context.Context, n provision.Node) error {
 	})
 }
 
-// remove takes a node out of etcd and of Kubernetes and removes it. With force it is removed whatever fails before.
-func (g *grown) remove(ctx context.Context, n provision.Node, force bool) error {
-	others := slices.DeleteFunc(g.controlPlane(), func(a string) bool { return a == n.Address.String() })
-	if n.Type == provision.ControlPlane && len(others) == 0 && !force {
-		return fmt.Errorf("remove %s: it is the last of the control plane that runs, and the cluster would end with it; use 'talosctl cluster destroy', or --force", n.Name)
-	}
-	may := func(err error) error {
-		if err != nil && force {
-			g.env.Warn("warning: %s", nodes.OneLine(client.Explain(err)))
-			return nil
-		}
-		return err
-	}
-	if n.Type == provision.ControlPlane && len(others) > 0 {
-		if err := may(g.log.Do("take "+n.Name+" out of etcd", func(*steps.Step) error { return g.leaveEtcd(ctx, n, others[0]) })); err != nil {
-			return fmt.Errorf("%w; use --force to remove it nevertheless", err)
-		}
-	}
-	if err := g.p.RemoveNode(ctx, g.name, n.Name, progress(g.log)); err != nil {
-		return err
-	}
-	if err := g.reflect(ctx); err != nil {
-		return err
-	}
-	if len(others) == 0 {
-		return nil
-	}
-	return may(g.log.Do("take "+n.Name+" out of Kubernetes", func(*steps.Step) error {
-		within, cancel := context.WithTimeout(ctx, orderLimit)
-		defer cancel()
-		data, err := vitals.FirstKubeconfig(within, g.client, others)
-		if err != nil {
-			return err
-		}
-		api, err := vitals.NewKubernetes(data, g.kubernetes(n, others[0]))
-		if err != nil {
-			return err
-		}
-		return api.RemoveNode(within, vitalNodes([]provision.Node{n})[0])
-	}))
-}
-
-// kubernetes is the API of Kubernetes to call when a node goes: that of the kubeconfig, unless it is the node's own.
-func (g *grown) kubernetes(gone provision.Node, other string) string {
-	if g.cluster.KubernetesEndpoint == "https://"+gone.Address.String()+":6443" {
-		return "https://" + other + ":6443"
-	}
-	return ""
-}
-
-// leaveEtcd lets a node leave etcd, or has it removed by another if it does not run.
-func (g *grown) leaveEtcd(ctx context.Context, n provision.Node, other string) error {
-	within, cancel := context.WithTimeout(ctx, orderLimit)
-	defer cancel()
-	var leaving error
-	if n.Status == provision.Running {
-		_, leaving = client.Only(g.client.Machine().EtcdLeaveCluster(client.WithNode(within, n.Address.String()), &machinepb.EtcdLeaveClusterRequest{}))
-		if leaving == nil {
-			return nil
-		}
-	}
-	members := vitals.NewMachines(g.client).Observe(within, vitals.NewNode(other, true), vitals.AskEtcd).Members
-	if members.Err != nil {
-		return errors.Join(leaving, members.Err)
-	}
-	for _, m := range members.Value {
-		if m.Name != n.Name && !slices.Contains(m.Addresses, n.Address) {
-			continue
-		}
-		_, err := client.Only(g.client.Machine().EtcdRemoveMemberByID(client.WithNode(within, other), &machinepb.EtcdRemoveMemberByIDRequest{MemberId: m.ID}))
-		if err != nil {
-			return errors.Join(leaving, err)
-		}
-	}
-	return nil
-}
-
 func nodeCommand(b *base) *cobra.Command {
 	return command.Group("node", "Add, remove, stop, start or kill single machines of a cluster",
 		addCommand(b), removeCommand(b),
@@ -366,33 +291,6 @@ func addCommand(b *base) *cobra.Command {
 				return err
 			}
 			return g.awaitAPI(ctx, []provision.Node{n})
-		})
-	}
-	return cmd
-}
-
-func removeCommand(b *base) *cobra.Command {
-	var (
-		force   bool
-		timeout time.Duration
-	)
-	cmd := &cobra.Command{
-		Use:   "remove NODE",
-		Short: "Take a machine out of a cluster and remove it",
-		Long: "Takes a machine out of etcd, if it is of the control plane, removes it with its data, and removes its Node from\n" +
-			"Kubernetes. It may be running, stopped or gone.",
-		Example: "  talosctl cluster node remove talos-default-worker-2",
-		Args:    command.ExactArgs("NODE"), ValidArgsFunction: b.completeNodes,
-	}
-	cmd.Flags().BoolVarP(&force, "force", "f", false, "remove it even if it cannot be taken out of etcd or Kubernetes")
-	cmd.Flags().DurationVar(&timeout, "wait-timeout", 5*time.Minute, "how long to wait")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return b.change(cmd, size{timeout: timeout}, func(ctx context.Context, g *grown) error {
-			n, err := pick(g.cluster, args[0])
-			if err != nil {
-				return err
-			}
-			return g.remove(ctx, n, force)
 		})
 	}
 	return cmd

@@ -63,6 +63,20 @@ func TestScripts(t *testing.T) {
 				what := map[string]*string{"fail-start": &l.failStart, "dies": &l.dies, "deaf": &l.deaf, "unwell": &l.unwell}[args[0]]
 				*what = strings.Join(args[1:], "")
 			},
+			// pod NAME NODE: a pod runs on a node.
+			"pod": func(ts *testscript.TestScript, _ bool, args []string) {
+				l := ts.Value("lab").(*lab)
+				l.mu.Lock()
+				defer l.mu.Unlock()
+				l.pods[args[0]] = args[1]
+			},
+			// unsure: the others notice only at the second look that a machine is gone.
+			"unsure": func(ts *testscript.TestScript, _ bool, _ []string) {
+				l := ts.Value("lab").(*lab)
+				l.mu.Lock()
+				defer l.mu.Unlock()
+				l.unsure = 1
+			},
 			// interrupt NODE: ends the next command when the node is to be started.
 			"interrupt": func(ts *testscript.TestScript, _ bool, args []string) {
 				l := ts.Value("lab").(*lab)

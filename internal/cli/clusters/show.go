@@ -25,7 +25,7 @@ func showCommand(b *base) *cobra.Command {
 		Use:   "show",
 		Short: "Show a cluster and its machines",
 		Long: "Shows a cluster as this computer has it. A machine that is gone, or does not answer, is shown as such: its status is\n" +
-			"running, stopped, missing if it was never made, or silent if it runs and its API does not answer.",
+			"running, stopped, missing if it was never made or is gone, or silent if it runs and its API does not answer.",
 		Example:           "  talosctl cluster show",
 		Args:              command.ExactArgs(),
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -54,7 +54,7 @@ func showCommand(b *base) *cobra.Command {
 func silentNodes(ctx context.Context, cl *client.Client, c *provision.Cluster) map[string]bool {
 	var targets []string
 	for _, n := range c.Nodes {
-		if n.Status == provision.Running {
+		if n.Status == provision.Running && n.Address.IsValid() {
 			targets = append(targets, n.Address.String())
 		}
 	}
@@ -91,17 +91,24 @@ func showCluster(w io.Writer, c *provision.Cluster, silent map[string]bool) erro
 	}
 	t := nodes.NewTable("NAME", "TYPE", "IP", "CPU", "RAM", "DISK", "STATUS")
 	for _, n := range c.Nodes {
-		cpu, memory, status := "-", "-", string(n.Status)
+		cpu, memory, disk, status := "-", "-", "-", string(n.Status)
 		if n.CPUs > 0 {
 			cpu = fmt.Sprintf("%.2f", n.CPUs)
 		}
 		if n.Memory > 0 {
 			memory = nodes.Bytes(uint64(n.Memory))
 		}
+		if n.Disk > 0 {
+			disk = nodes.Bytes(uint64(n.Disk))
+		}
 		if silent[n.Name] {
 			status = "silent"
 		}
-		t.Row(n.Name, n.Type, n.Address, cpu, memory, "-", status)
+		address := "-"
+		if n.Address.IsValid() {
+			address = n.Address.String()
+		}
+		t.Row(n.Name, n.Type, address, cpu, memory, disk, status)
 	}
 	return t.Write(w)
 }

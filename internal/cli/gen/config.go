@@ -175,22 +175,9 @@ func (f *configFlags) checkKubernetes(in generate.Input) error {
 }
 
 func (f *configFlags) parseMirrors(cmd *cobra.Command) ([]generate.Mirror, error) {
-	var out []generate.Mirror
-	for _, m := range f.mirrors {
-		registry, text, ok := strings.Cut(m, "=")
-		if !ok || registry == "" {
-			return nil, command.Usagef(cmd, "--registry-mirror: expected REGISTRY=URL, got %q", m)
-		}
-		var u scalar.HTTPURL
-		if err := u.UnmarshalText([]byte(text)); err != nil {
-			return nil, command.Usagef(cmd, "--registry-mirror: expected %s after the =, got %q: %w", u.Expects(), text, err)
-		}
-		at := slices.IndexFunc(out, func(o generate.Mirror) bool { return o.Registry == registry })
-		if at < 0 {
-			out = append(out, generate.Mirror{Registry: registry})
-			at = len(out) - 1
-		}
-		out[at].Endpoints = append(out[at].Endpoints, u)
+	out, err := generate.ParseMirrors(f.mirrors)
+	if err != nil {
+		return nil, command.Usagef(cmd, "--registry-mirror: %w", err)
 	}
 	return out, nil
 }

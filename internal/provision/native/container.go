@@ -3,15 +3,10 @@
 package native
 
 import (
-	"bytes"
-	"compress/gzip"
-	"encoding/base64"
-	"errors"
 	"fmt"
 	"math"
 	"net/netip"
 	"path"
-	"strconv"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -37,9 +32,6 @@ type container struct {
 	group  string // path of its cgroup
 }
 
-// maxEnv is the length that the kernel takes for one variable, its name included (MAX_ARG_STRLEN of linux/binfmts.h).
-const maxEnv = 128 << 10
-
 // The folders and files of a node's folder that the container has, and where.
 var (
 	volumes  = [][2]string{{"var", "/var"}, {"state", "/system/state"}, {"opt", "/opt"}}
@@ -53,16 +45,11 @@ var (
 //
 // The root file system is private to the container. What a node shares of it with its pods it makes shared itself.
 func (c container) spec(h host) (*specs.Spec, error) {
-	data, err := userdata(c.config)
+	env, err := provision.Environment(c.node, c.config)
 	if err != nil {
-		return nil, fmt.Errorf("config of node %s: %w", c.node.Name, err)
+		return nil, err
 	}
-	env := []string{
-		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin",
-		"PLATFORM=container",
-		"TALOSSKU=" + sku(c.node),
-		data,
-	}
+	env = append([]string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"}, env...)
 	caps := h.capabilities
 	s := &specs.Spec{
 		Version:  "1.0.2",
@@ -91,39 +78,6 @@ func (c container) spec(h host) (*specs.Spec, error) {
 		s.Linux.Sysctl = map[string]string{"net.ipv6.conf.all.disable_ipv6": "0"}
 	}
 	return s, nil
-}
-
-// userdata is the variable with the config: base64, and of gzip (RFC 1952) if it does not get through otherwise, as with the
-// inline manifests of a CNI.
-func userdata(config []byte) (string, error) {
-	const name = "USERDATA="
-	if v := name + base64.StdEncoding.EncodeToString(config); len(v) < maxEnv {
-		return v, nil
-	}
-	var b bytes.Buffer
-	z, _ := gzip.NewWriterLevel(&b, gzip.BestCompression) // the level is one that there is
-	_, err := z.Write(config)
-	if err = errors.Join(err, z.Close()); err != nil {
-		return "", err
-	}
-	v := name + base64.StdEncoding.EncodeToString(b.Bytes())
-	if len(v) >= maxEnv {
-		return "", fmt.Errorf("%w: it is %d bytes, compressed and encoded %d; at most %d get to the node",
-			provision.ErrInvalid, len(config), len(v), maxEnv-1)
-	}
-	return v, nil
-}
-
-// sku is what the machine is called, as published: 2CPU-2048RAM. Without limits the parts are left out.
-func sku(n provision.StateNode) string {
-	var parts []string
-	if n.CPUs > 0 {
-		parts = append(parts, strconv.FormatFloat(n.CPUs, 'g', -1, 64)+"CPU")
-	}
-	if n.Memory > 0 {
-		parts = append(parts, strconv.FormatInt(n.Memory>>20, 10)+"RAM")
-	}
-	return strings.Join(parts, "-")
 }
 
 func (c container) resources() *specs.LinuxResources {

@@ -3,12 +3,9 @@
 package native
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"flag"
-	"io"
-	"math/rand/v2"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -80,60 +77,6 @@ func TestMountsStandOnWhatIsThere(t *testing.T) {
 	}
 }
 
-func TestUserdataGetsThroughTheKernel(t *testing.T) {
-	noise := make([]byte, 98_296)
-	rng := rand.NewChaCha8([32]byte{1})
-	_, _ = rng.Read(noise) // never fails
-	for _, tc := range []struct {
-		name   string
-		config []byte
-		want   string // how the value begins
-	}{
-		{"small", []byte("version: v1alpha1"), "USERDATA=dmVyc2lvbjog"},
-		// USERDATA= and base64 of n bytes; 131,072 bytes with the 0 at the end are one too many.
-		{"the largest as it is", make([]byte, 98_000), "USERDATA=AAAA"},
-		{"too large as it is", make([]byte, 98_296), "USERDATA=H4sI"},
-		{"a platform's manifests", bytes.Repeat([]byte("apiVersion: v1\nkind: ConfigMap\n"), 40_000), "USERDATA=H4sI"},
-		{"too large in any way", noise, ""},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			s, err := container{config: tc.config}.spec(host{})
-			if tc.want == "" {
-				if !errors.Is(err, provision.ErrInvalid) {
-					t.Errorf("spec = %v; want an error that is ErrInvalid", err)
-				}
-				return
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got := s.Process.Env[3]; !strings.HasPrefix(got, tc.want) || len(got) >= maxEnv {
-				t.Errorf("%.30s… of %d bytes; want %s… of less than %d", got, len(got), tc.want, maxEnv)
-			}
-		})
-	}
-}
-
-func TestSKU(t *testing.T) {
-	for _, tc := range []struct {
-		name   string
-		cpus   float64
-		memory int64
-		want   string
-	}{
-		{"as published", 2, 2 << 30, "2CPU-2048RAM"},
-		{"a part of a core", 1.5, 512 << 20, "1.5CPU-512RAM"},
-		{"no limits", 0, 0, ""},
-		{"memory alone", 0, 1 << 30, "1024RAM"},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			if got := sku(provision.StateNode{CPUs: tc.cpus, Memory: tc.memory}); got != tc.want {
-				t.Errorf("sku = %q; want %q", got, tc.want)
-			}
-		})
-	}
-}
-
 func TestNameserversOfTheLoopbackAreLeftOut(t *testing.T) {
 	got := nameservers("# comment\nsearch lab\nnameserver 127.0.0.53\nnameserver 192.0.2.1\nnameserver ::1\nnameserver fe80::1%eth0\n" +
 		"nameserver nonsense\nnameserver\n nameserver 2001:db8::1\n")
@@ -159,34 +102,5 @@ func TestNamesFitAndDiffer(t *testing.T) {
 	if err := checkNode(provision.NodeRequest{Name: "n", Address: netip.MustParseAddr("10.16.0.0")},
 		provision.NetworkRequest{CIDR: state.Network.CIDR}); !errors.Is(err, provision.ErrInvalid) {
 		t.Errorf("an address too far from the start of the network: %v; want ErrInvalid", err)
-	}
-}
-
-func TestTailStartsAtALine(t *testing.T) {
-	long := strings.Repeat("x", 40<<10) + "\n" // more than what is read at once
-	for _, tc := range []struct {
-		name, text string
-		n          int
-		want       string
-	}{
-		{"nothing", "", 2, ""},
-		{"the last of three", "a\nb\nc\n", 1, "c\n"},
-		{"two of three", "a\nb\nc\n", 2, "b\nc\n"},
-		{"more than there are", "a\nb\n", 5, "a\nb\n"},
-		{"exactly all", "a\nb\n", 2, "a\nb\n"},
-		{"the last has no end", "a\nb", 1, "b"},
-		{"empty lines count", "a\n\n\n", 2, "\n\n"},
-		{"long lines", long + long, 1, long},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			f := strings.NewReader(tc.text)
-			if err := seekTail(f, tc.n); err != nil {
-				t.Fatal(err)
-			}
-			got, err := io.ReadAll(f)
-			if err != nil || string(got) != tc.want {
-				t.Errorf("tail %d of %.20q = %.20q, %v; want %.20q", tc.n, tc.text, got, err, tc.want)
-			}
-		})
 	}
 }

@@ -79,7 +79,7 @@ func (p *Provisioner) Create(ctx context.Context, r provision.ClusterRequest, pr
 	if err := os.MkdirAll(p.store.Dir, 0o755); err != nil {
 		return nil, err
 	}
-	unlock, err := lock(ctx, p.store.Dir)
+	unlock, err := p.store.Lock(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -253,7 +253,7 @@ func (p *Provisioner) Destroy(ctx context.Context, name string, progress provisi
 	if _, err := p.store.Load(name); errors.Is(err, fs.ErrNotExist) || errors.Is(err, provision.ErrInvalid) {
 		return err
 	}
-	unlock, err := lock(ctx, p.store.Dir)
+	unlock, err := p.store.Lock(ctx)
 	if err != nil {
 		return err
 	}
@@ -309,7 +309,7 @@ func (p *Provisioner) destroy(ctx context.Context, state *provision.State, progr
 // sweep removes a group from all hierarchies. A group is busy for a moment after its last process ended.
 func (p *Provisioner) sweep(ctx context.Context, group string) error {
 	var last error
-	err := poll(ctx, "cgroup "+group+" to become empty", func() (bool, error) {
+	err := provision.Poll(ctx, "cgroup "+group+" to become empty", func() (bool, error) {
 		last = cgroup.Sweep("", group)
 		return last == nil, nil
 	})

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net"
 	"net/netip"
@@ -23,8 +22,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"talos.internal/internal/image/oci"
-	"talos.internal/internal/image/rootfs"
 	"talos.internal/internal/provision"
 	"talos.internal/internal/provision/provisiontest"
 	"talos.internal/internal/sys/rtnl"
@@ -100,49 +97,19 @@ func createAndDie(args []string) error {
 	return err
 }
 
-const testImage = "talos.internal/talos:v0.0.1"
+const testImage = provisiontest.ImageRef
 
 // layoutDir is where layout works.
 var layoutDir string
 
-// layout is an image cache with a node image whose PID 1 is testdata/init.
+// layout is an image cache with a node image whose PID 1 is that of the suite.
 var layout = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "native-image-")
 	if err != nil {
 		return "", err
 	}
 	layoutDir = dir
-	program := filepath.Join(dir, "init")
-	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", program, "./testdata/init")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOPROXY=off")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go build: %w\n%s", err, out)
-	}
-	init, err := rootfs.Host("usr/sbin/init", 0o755, program)
-	if err != nil {
-		return "", err
-	}
-	entries := []rootfs.Entry{init, rootfs.Symlink("sbin", "usr/sbin"), rootfs.Bytes("opt/cni/bin/plugin", 0o755, []byte("plugin"))}
-	for _, name := range []string{"dev", "proc", "sys", "run", "system", "tmp", "var", "opt"} {
-		entries = append(entries, rootfs.Dir(name, 0o755))
-	}
-	for _, name := range etcFiles {
-		entries = append(entries, rootfs.Bytes("etc/"+name, 0o644, nil))
-	}
-	var tree rootfs.Tree
-	if err := tree.Add(entries...); err != nil {
-		return "", err
-	}
-	layer, err := oci.NewLayer(&tree, dir)
-	if err != nil {
-		return "", err
-	}
-	img, err := oci.NewImage(testImage, oci.Config{Arch: "amd64", Entrypoint: []string{"/sbin/init"}}, []*oci.Layer{layer}, []string{"test"})
-	if err != nil {
-		return "", err
-	}
-	images := filepath.Join(dir, "images")
-	return images, oci.WriteLayout(images, []oci.Image{img})
+	return provisiontest.Layout(dir)
 })
 
 func config(word string) []byte { return []byte("word: " + word) }
@@ -217,27 +184,7 @@ func here(t *testing.T) []string {
 }
 
 func ask(ctx context.Context, n provision.Node, question string) (string, error) {
-	var d net.Dialer
-	for { // the port is there a moment after the start
-		c, err := d.DialContext(ctx, "tcp4", net.JoinHostPort(n.Endpoint, "50000"))
-		if err != nil {
-			select {
-			case <-ctx.Done():
-				return "", fmt.Errorf("dial: %w", err)
-			case <-time.After(20 * time.Millisecond):
-			}
-			continue
-		}
-		defer c.Close()
-		if deadline, ok := ctx.Deadline(); ok {
-			_ = c.SetDeadline(deadline)
-		}
-		if _, err := io.WriteString(c, question+"\n"); err != nil {
-			return "", err
-		}
-		text, err := io.ReadAll(c)
-		return string(text), err
-	}
+	return provisiontest.Ask(ctx, n.Endpoint, question)
 }
 
 func TestSuite(t *testing.T) {

@@ -238,7 +238,7 @@ func (p *Provisioner) change(ctx context.Context, cluster string, f func(*provis
 	if _, err := p.load(cluster); err != nil {
 		return err
 	}
-	unlock, err := lock(ctx, p.store.Dir)
+	unlock, err := p.store.Lock(ctx)
 	if err != nil {
 		return err
 	}
@@ -351,7 +351,7 @@ func (p *Provisioner) end(ctx context.Context, cluster, node string, grace time.
 		}
 		limit, cancel := context.WithTimeout(ctx, grace)
 		defer cancel()
-		err := poll(limit, "node "+node+" to shut down", func() (bool, error) {
+		err := provision.Poll(limit, "node "+node+" to shut down", func() (bool, error) {
 			running, err := p.running(ctx, cluster, node)
 			return !running, err
 		})

@@ -1,8 +1,9 @@
 package native
 
-// ImageCache is where a node has the image cache: an OCI image layout (see internal/image/oci), read-only. It stands on the
-// tmpfs of /system and is there before PID 1 starts; where it is not, the node has none.
-const ImageCache = "/system/imagecache"
+import "talos.internal/internal/provision"
+
+// ImageCache is where a node has the image cache.
+const ImageCache = provision.ImageCache
 
 // Name is the name of this provisioner in states and flags.
 const Name = "native"

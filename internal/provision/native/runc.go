@@ -109,18 +109,3 @@ func (r runc) list(ctx context.Context) (map[string]instance, error) {
 	}
 	return all, nil
 }
-
-// poll calls ended until it says true. When the context ends the error says what for it waited.
-func poll(ctx context.Context, what string, ended func() (bool, error)) error {
-	for {
-		ok, err := ended()
-		if ok || err != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("wait for %s: %w", what, context.Cause(ctx))
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
-}

@@ -2,6 +2,7 @@ package provisiontest
 
 import (
 	"bytes"
+	gocmp "cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,6 +41,12 @@ type Suite struct {
 	Kill func(t *testing.T, n provision.Node)
 	// Reach connects to a node's API port and returns an error if there is no answer.
 	Reach func(ctx context.Context, n provision.Node) error
+	// Limit bounds each thing that is waited for; 0 is a minute.
+	Limit time.Duration
+	// LongConfig is the size of a config in bytes that is too long; 0 is 1 MiB.
+	LongConfig int
+	// PrivateNetworks says that clusters do not meet: two of them may have the same network.
+	PrivateNetworks bool
 }
 
 // Run runs the suite. Its clusters are called like name, one after the other.
@@ -74,10 +81,8 @@ func (s Suite) Run(t *testing.T, name string) {
 	}
 }
 
-// limit bounds what a test waits for. A busy computer needs some of it.
-const limit = time.Minute
-
 func (s Suite) context(t *testing.T) context.Context {
+	limit := gocmp.Or(s.Limit, time.Minute) // a busy computer needs some of it
 	ctx, cancel := context.WithTimeoutCause(t.Context(), limit, fmt.Errorf("the test took %v", limit))
 	t.Cleanup(cancel)
 	return ctx
@@ -209,7 +214,7 @@ func (s Suite) refuse(t *testing.T, name string) {
 		{"an unknown image", func(r *provision.ClusterRequest) { r.Image = "registry.invalid/none:v1" }, fs.ErrNotExist},
 		{"the gateway's address", func(r *provision.ClusterRequest) { r.Nodes[0].Address = r.Network.Gateway() }, provision.ErrInvalid},
 		{"one address twice", func(r *provision.ClusterRequest) { r.Nodes[1].Address = r.Nodes[0].Address }, provision.ErrInvalid},
-		{"a config that is too long", func(r *provision.ClusterRequest) { r.Nodes[1].Config = noise(1 << 20) }, provision.ErrInvalid},
+		{"a config that is too long", func(r *provision.ClusterRequest) { r.Nodes[1].Config = noise(gocmp.Or(s.LongConfig, 1<<20)) }, provision.ErrInvalid},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			r := s.Request(name)
@@ -231,6 +236,15 @@ func (s Suite) refuse(t *testing.T, name string) {
 	t.Run("a network that another cluster has", func(t *testing.T) {
 		r := s.Request(name + "-b")
 		r.Network = s.Request(name).Network
+		if s.PrivateNetworks {
+			if _, err := s.New(t).Create(s.context(t), r, nil); err != nil {
+				t.Errorf("Create = %v; want another cluster", err)
+			}
+			if err := s.New(t).Destroy(s.context(t), r.Name, nil); err != nil {
+				t.Errorf("Destroy = %v", err)
+			}
+			return
+		}
 		if _, err := s.New(t).Create(s.context(t), r, nil); !errors.Is(err, provision.ErrInUse) {
 			t.Errorf("Create = %v; want ErrInUse", err)
 		}
