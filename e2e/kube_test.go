@@ -84,6 +84,7 @@ func TestKubernetes(t *testing.T) {
 		{"secrets are encrypted in etcd's files", (*kubeLab).encryption},
 		{"every listener is known", (*kubeLab).listeners},
 		{"memory", (*kubeLab).memory},
+		{"nobody is forgotten because of the network", func(c *kubeLab, _ kubeAPI) { c.faults(1) }},
 		{"a new control plane begins with a snapshot", (*kubeLab).recovery},
 	} {
 		if !t.Run(sub.name, func(t *testing.T) { sub.test(c.on(t), api) }) {

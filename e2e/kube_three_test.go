@@ -156,11 +156,11 @@ func (c *kubeLab) written(least int) []ack {
 	return all
 }
 
-// members waits until all machines are voting members of etcd, as one of them sees it.
+// members waits until all machines of the control plane are voting members of etcd, as one of them sees it.
 func (c *kubeLab) members(n provision.Node) {
 	c.t.Helper()
 	admin := c.as(n, secret.RoleAdmin)
-	c.wait("all machines to be members of etcd", func(ctx context.Context) error {
+	c.wait("all of the control plane to be members of etcd", func(ctx context.Context) error {
 		reply, err := client.Only(admin.Machine().EtcdMemberList(ctx, &machinepb.EtcdMemberListRequest{}))
 		if err != nil {
 			return err
@@ -171,7 +171,13 @@ func (c *kubeLab) members(n provision.Node) {
 				errs = append(errs, fmt.Errorf("%s is a learner", m.GetHostname()))
 			}
 		}
-		if len(reply.GetMembers()) != len(c.nodes) {
+		controls := 0
+		for _, n := range c.nodes {
+			if n.Type == provision.ControlPlane {
+				controls++
+			}
+		}
+		if len(reply.GetMembers()) != controls {
 			errs = append(errs, fmt.Errorf("there are %d members: %v", len(reply.GetMembers()), reply.GetMembers()))
 		}
 		return errors.Join(errs...)
