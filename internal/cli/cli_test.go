@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -77,27 +78,38 @@ func TestExamplesAreCommandLines(t *testing.T) {
 	for _, c := range commands(New(e)) {
 		for line := range strings.Lines(c.Example) {
 			t.Run(line, func(t *testing.T) {
-				root := New(e)
-				args := words(t, line)
-				found, rest, err := root.Find(args[1:])
-				if err != nil {
-					t.Fatal(err)
+				var of []string
+				for part := range strings.SplitSeq(line, " | ") {
+					of = append(of, commandLine(t, New(e), words(t, part)))
 				}
-				if found.CommandPath() != c.CommandPath() && c.Name() != "help" {
-					t.Fatalf("%q is for %s; want %s", line, found.CommandPath(), c.CommandPath())
-				}
-				if err := found.ParseFlags(rest); err != nil {
-					t.Fatal(err)
-				}
-				if err := found.ValidateArgs(found.Flags().Args()); err != nil {
-					t.Error(err)
-				}
-				if err := command.CheckRequired(found, nil); err != nil {
-					t.Error(err)
+				if !slices.Contains(of, c.CommandPath()) && c.Name() != "help" {
+					t.Fatalf("%q is for %q; want %s", line, of, c.CommandPath())
 				}
 			})
 		}
 	}
+}
+
+// commandLine checks one command of a line, and returns whose it is.
+func commandLine(t *testing.T, root *cobra.Command, args []string) (path string) {
+	t.Helper()
+	if n := len(args) - 1; strings.HasPrefix(args[n], ">") {
+		args = args[:n] // the shell takes it
+	}
+	found, rest, err := root.Find(args[1:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := found.ParseFlags(rest); err != nil {
+		t.Fatal(err)
+	}
+	if err := found.ValidateArgs(found.Flags().Args()); err != nil {
+		t.Error(err)
+	}
+	if err := command.CheckRequired(found, nil); err != nil {
+		t.Error(err)
+	}
+	return found.CommandPath()
 }
 
 // words splits a line as a shell does, as far as examples go: at spaces, but for those in single quotes.

@@ -126,11 +126,10 @@ func cacheCertGenCommand(env command.Env) *cobra.Command {
 	var f certFlags
 	cmd := &cobra.Command{
 		Use: "cache-cert-gen", Short: "Make a certificate to serve image caches with",
-		Long: "Makes a certificate for 'talosctl image cache-serve', and an authority that has signed it and signs nothing else: its key\n" +
-			"is not kept. The patch that makes machines believe the authority is printed.",
-		Example: "  talosctl image cache-cert-gen --advertised-address 10.5.0.1 >tls-patch.yaml\n" +
-			"  talosctl image cache-serve --image-cache-path cache --address 10.5.0.1:3172 --tls-cert-file tls.crt --tls-key-file tls.key",
-		Args: command.ExactArgs(), ValidArgsFunction: cobra.NoFileCompletions,
+		Long: "Makes a certificate for 'talosctl image cache-serve', and an authority that has signed it and signs nothing else:\n" +
+			"its key is not kept. The patch that makes machines believe the authority is printed.",
+		Example: "  talosctl image cache-cert-gen --advertised-address 10.5.0.1 >tls-patch.yaml",
+		Args:    command.ExactArgs(), ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error { return generateCert(cmd, env, f) },
 	}
 	fl := cmd.Flags()

@@ -144,8 +144,9 @@ func cacheServeCommand(env command.Env) *cobra.Command {
 		Use: "cache-serve", Short: "Serve image caches from this computer",
 		Long: "Serves image caches as a mirror of every registry, until it is interrupted. The patch that makes machines use it is\n" +
 			"printed first. Who can reach the address can read the images.",
-		Example: "  talosctl image cache-serve --image-cache-path cache --address 10.5.0.1:3172 >patch.yaml",
-		Args:    command.ExactArgs(), ValidArgsFunction: cobra.NoFileCompletions,
+		Example: "  talosctl image cache-serve --image-cache-path cache --address 10.5.0.1:3172 >patch.yaml\n" +
+			"  talosctl image cache-serve --image-cache-path cache --address 10.5.0.1:3172 --tls-cert-file tls.crt --tls-key-file tls.key",
+		Args: command.ExactArgs(), ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error { return serveCache(cmd, env, f) },
 	}
 	fl := cmd.Flags()
