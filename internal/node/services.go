@@ -55,7 +55,7 @@ func (n *node) loadServices(ctx context.Context) error {
 		Health: vitals.Checker{Client: n.clusterClient},
 		Members: discoveryctrl.Remover{
 			State: n.state, Discovery: n.discovery, Etcd: etcdop.Operator{PKI: etcdctrl.DefaultPKI},
-			Nodes: discoveryctrl.KubeNodes{Connect: n.kubernetes},
+			Nodes: discoveryctrl.KubeNodes{Connect: n.kubernetes}, Settle: 5 * time.Second,
 		},
 	}
 	if n.machine != nil {

@@ -54,11 +54,14 @@ type Forgetter interface {
 
 // Remover takes machines out of the cluster. It works on a control-plane machine.
 type Remover struct {
-	State     state.Reader
+	State     state.State
 	Discovery Forgetter
 	Etcd      Etcd
 	// Nodes is nil where there is no Kubernetes.
 	Nodes Nodes
+	// Settle is how long a removal waits until the machine's Member has gone, too, so that who asks next does not see it any more;
+	// zero is not at all.
+	Settle time.Duration
 }
 
 // Removal says what is to be removed.
@@ -99,7 +102,7 @@ func (r Remover) Remove(ctx context.Context, what Removal, say func(Step) error)
 		{"kubernetes", func(ctx context.Context) (string, error) {
 			return r.leaveKubernetes(ctx, name, m.State == cluster.MemberGone, what.Drain)
 		}},
-		{"membership", func(ctx context.Context) (string, error) { return r.leaveDiscovery(ctx, m.NodeID) }},
+		{"membership", func(ctx context.Context) (string, error) { return r.leaveDiscovery(ctx, name, m.NodeID) }},
 	} {
 		message, err := step.do(ctx)
 		if ctx.Err() != nil {
@@ -220,7 +223,7 @@ func (r Remover) leaveKubernetes(ctx context.Context, node string, gone bool, li
 	return "the Node was deleted, " + drained, nil
 }
 
-func (r Remover) leaveDiscovery(ctx context.Context, nodeID string) (string, error) {
+func (r Remover) leaveDiscovery(ctx context.Context, name, nodeID string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, stepTimeout)
 	defer cancel()
 	err := r.Discovery.Forget(ctx, nodeID)
@@ -229,6 +232,13 @@ func (r Remover) leaveDiscovery(ctx context.Context, nodeID string) (string, err
 	}
 	if err != nil {
 		return "", err
+	}
+	if r.Settle > 0 {
+		settling, done := context.WithTimeout(ctx, r.Settle)
+		defer done()
+		if _, err := state.WaitFor(settling, r.State, state.RefOf[cluster.Member](name), state.ToBeGone()); err != nil {
+			return "it was forgotten; this node's list of members still has it", nil //nolint:nilerr // the list follows; nothing is left to do
+		}
 	}
 	return "it was forgotten", nil
 }

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -149,4 +150,42 @@ func (s *slow) Delete(ctx context.Context, name string) error {
 		return ctx.Err()
 	}
 	return s.world.Delete(ctx, name)
+}
+
+func TestARemovalWaitsForTheListOfMembers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := memstate.New(memstate.Options{})
+		for _, err := range []error{
+			state.Put(t.Context(), st, cluster.IdentityID, cluster.Identity{NodeID: "id-self"}),
+			state.Put(t.Context(), st, "w", cluster.Member{NodeID: "id-w", Hostname: "w", MachineType: machineconfig.TypeWorker, State: cluster.MemberGone}),
+		} {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		var messages []string
+		remove := func() time.Duration {
+			start := time.Now()
+			err := Remover{State: st, Discovery: &world{}, Settle: 5 * time.Second}.Remove(t.Context(), Removal{Member: "w"}, func(s Step) error {
+				messages = append(messages, s.Message)
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return time.Since(start)
+		}
+		if took := remove(); took != 5*time.Second || messages[len(messages)-1] != "it was forgotten; this node's list of members still has it" {
+			t.Errorf("with a list that does not change: %v after %v", messages, took)
+		}
+		go func() {
+			time.Sleep(time.Second)
+			if err := state.Destroy[cluster.Member](t.Context(), st, "w"); err != nil {
+				t.Error(err)
+			}
+		}()
+		if took := remove(); took != time.Second || messages[len(messages)-1] != "it was forgotten" {
+			t.Errorf("with a list that changes after a second: %v after %v", messages, took)
+		}
+	})
 }

@@ -91,6 +91,7 @@ func (d *Docker) End() error {
 		errs = append(errs, errors.New("dockerd does not end; it is killed"), d.cmd.Process.Kill())
 		<-d.ended
 	}
+	errs = append(errs, openForward())
 	// What a daemon has mounted stands one on the other, and below all of it what the caller has.
 	for range 8 {
 		for _, mounted := range []string{filepath.Join(d.Dir, "data"), d.Dir} {
@@ -114,6 +115,18 @@ func (d *Docker) End() error {
 	}
 	errs = slices.DeleteFunc(errs, func(err error) bool { return errors.Is(err, os.ErrProcessDone) })
 	return errors.Join(append(errs, os.RemoveAll(d.Dir))...)
+}
+
+// openForward takes away the rules that a daemon leaves in the network namespace. Its policy for what is forwarded is to drop, which, where
+// bridges ask these tables, cuts off the nodes of every other bridge.
+func openForward() error {
+	const open = "*filter\n:INPUT ACCEPT\n:FORWARD ACCEPT\n:OUTPUT ACCEPT\nCOMMIT\n*nat\n:PREROUTING ACCEPT\n:INPUT ACCEPT\n:OUTPUT ACCEPT\n:POSTROUTING ACCEPT\nCOMMIT\n"
+	cmd := exec.Command("iptables-restore", "--wait", "10")
+	cmd.Stdin = strings.NewReader(open)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("take away the rules of dockerd: %w: %s", err, out)
+	}
+	return nil
 }
 
 // loopback sets the loopback of a new network namespace up.
