@@ -16,6 +16,9 @@ import (
 func BenchmarkKubernetes(b *testing.B) {
 	var bare float64
 	b.Run("bare", func(b *testing.B) {
+		if err := loopback(); err != nil {
+			b.Fatal(err)
+		}
 		for b.Loop() {
 			start := time.Now()
 			kubereal.Start(b)
