@@ -18,18 +18,13 @@ import (
 )
 
 // list returns the specs of a kind that will stay.
-func list[S resource.Spec](ctx context.Context, st state.Reader) ([]S, error) {
-	all, err := state.List[S](ctx, st)
-	if err != nil {
-		return nil, err
-	}
+func list[S resource.Spec](ctx context.Context, rt controller.Runtime) ([]S, error) {
+	all, err := controller.Running[S](ctx, rt)
 	var out []S
 	for _, r := range all {
-		if r.Metadata().Phase() != resource.TearingDown {
-			out = append(out, r.Spec())
-		}
+		out = append(out, r.Spec())
 	}
-	return out, nil
+	return out, err
 }
 
 // wishes is a controller that keeps what the Node should have of one kind, by key.
