@@ -200,9 +200,9 @@ func TestAWorkerAsksTheControlPlane(t *testing.T) {
 		controllertest.WantNever[secrets.EtcdRoot](n.Harness, secrets.EtcdRootID)
 		controllertest.WantNever[secrets.KubernetesRoot](n.Harness, secrets.KubernetesRootID)
 
-		calls := d.calls
+		calls := d.calls.Load()
 		n.Advance(time.Hour)
-		if d.calls != calls {
+		if d.calls.Load() != calls {
 			n.T.Error("it asked again without a reason")
 		}
 		n.Advance(24 * time.Hour)
@@ -214,11 +214,11 @@ func TestAWorkerAsksTheControlPlane(t *testing.T) {
 
 func TestAWorkerTriesEveryNodeAndTriesAgain(t *testing.T) {
 	worker(t, func(n *node, d *trustd) {
-		d.down = true
+		d.down.Store(true)
 		n.worker()
 		n.Advance(3 * time.Minute)
 		controllertest.WantNever[secrets.API](n.Harness, secrets.APIID)
-		calls := d.calls
+		calls := d.calls.Load()
 		if calls < 4 || calls > 100 {
 			n.T.Errorf("%d attempts in three minutes; want some, further and further apart", calls)
 		}
@@ -228,8 +228,8 @@ func TestAWorkerTriesEveryNodeAndTriesAgain(t *testing.T) {
 			}
 		}
 		// The endpoint stays down; a node that was discovered answers.
-		delete(d.ln, "k8s.example.com")
-		d.down = false
+		d.leave("k8s.example.com")
+		d.down.Store(false)
 		controllertest.Create(n.Harness, kube.EndpointDiscovery, kube.Endpoint{Addresses: []netip.Addr{netip.MustParseAddr("10.5.0.8"), netip.MustParseAddr("10.5.0.9")}})
 		n.wantAPI("be issued", anyAPI)
 	})
@@ -239,10 +239,10 @@ func TestAWorkerKeepsWhatItHasWhileTheControlPlaneIsAway(t *testing.T) {
 	worker(t, func(n *node, d *trustd) {
 		n.worker()
 		first := n.wantAPI("be issued", anyAPI)
-		d.down = true
+		d.down.Store(true)
 		n.Advance(13 * time.Hour)
 		n.wantAPI("be the first", func(a secrets.API) bool { return bytes.Equal(a.Server.Crt, first.Server.Crt) })
-		d.down = false
+		d.down.Store(false)
 		n.wantAPI("be renewed", func(a secrets.API) bool { return !bytes.Equal(a.Server.Crt, first.Server.Crt) })
 	})
 }
@@ -258,14 +258,14 @@ func TestAWorkerFollowsARotation(t *testing.T) {
 			n.configure(configText(n.T, b, newStyle, schema.Worker, "machine:\n  acceptedCAs:\n    - crt: "+encode64(also.CertificatePEM())+"\n"), machineconfig.TypeWorker)
 		}
 		// Another authority is accepted, the control plane does not answer: what is there stays, the new one is believed.
-		d.down = true
+		d.down.Store(true)
 		accept(n.bundle, next)
 		api := n.wantAPI("accept both", func(a secrets.API) bool { return len(a.AcceptedCAs) == 2 })
 		if !bytes.Equal(api.Server.Crt, first.Server.Crt) {
 			n.T.Error("the certificate has gone")
 		}
 		// The new one issues.
-		d.down = false
+		d.down.Store(false)
 		rotated := *n.bundle
 		rotated.OS = next
 		m, err := d.source.Material()

@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -196,8 +198,9 @@ func verifyAt(t testing.TB, what string, cert *x509.Certificate, ca *secret.Auth
 // trustd is a control plane for workers, in memory.
 type trustd struct {
 	source trust.Current
-	calls  int
-	down   bool
+	calls  atomic.Int64 // connections that were tried
+	down   atomic.Bool
+	mu     sync.Mutex
 	ln     map[string]*bufconn.Listener
 }
 
@@ -233,10 +236,19 @@ func (d *trustd) dial(ctx context.Context, address string) (net.Conn, error) {
 	if err != nil || port != "50001" {
 		return nil, errors.Join(err, errors.New("dialled "+address))
 	}
-	d.calls++
+	d.calls.Add(1)
+	d.mu.Lock()
 	ln, ok := d.ln[host]
-	if !ok || d.down {
+	d.mu.Unlock()
+	if !ok || d.down.Load() {
 		return nil, os.ErrDeadlineExceeded
 	}
 	return ln.DialContext(ctx)
+}
+
+// leave takes a node of the control plane away for good.
+func (d *trustd) leave(name string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.ln, name)
 }
