@@ -133,6 +133,10 @@ func KubeletClient() Leaf {
 	return kubeClient("kube-apiserver-kubelet-client", groupMasters)
 }
 
+// KubeletNode is how the kubelet of a node speaks to the API server, whose rights follow from its name and group (Kubernetes, "Node
+// authorization"); from [Kubernetes].
+func KubeletNode(nodename string) Leaf { return kubeClient("system:node:"+nodename, "system:nodes") }
+
 // FrontProxyClient is how kube-apiserver speaks to aggregated API servers; from [FrontProxy].
 func FrontProxyClient() Leaf { return kubeClient("front-proxy-client") }
 

@@ -54,6 +54,8 @@ func profiles(t testing.TB) []struct {
 				" [127.0.0.1 ::1 10.96.0.1 fc00:db8:20::1 10.5.0.2]"},
 		{"KubeletClient", "kubernetes", KubeletClient(),
 			"CN=kube-apiserver-kubelet-client,O=system:masters ECDSA P-256 client 8760h0m0s [] []"},
+		{"KubeletNode", "kubernetes", KubeletNode("cp-1"),
+			"CN=system:node:cp-1,O=system:nodes ECDSA P-256 client 8760h0m0s [] []"},
 		{"FrontProxyClient", "front-proxy", FrontProxyClient(),
 			"CN=front-proxy-client ECDSA P-256 client 8760h0m0s [] []"},
 		{"KubeControllerManager", "kubernetes", KubeControllerManager(),

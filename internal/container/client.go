@@ -54,6 +54,8 @@ type Options struct {
 type Client struct {
 	opts Options
 
+	unpacking layerLocks
+
 	mu   sync.Mutex
 	conn *client.Client
 }

@@ -75,7 +75,7 @@ func (c *Client) Images(ctx context.Context, namespace string) ([]Image, error) 
 	return out, nil
 }
 
-// Pull brings an image into a namespace of containerd and unpacks it, and returns it with its full name. Registries are reached
+// Pull brings an image into a namespace of containerd and unpacks it (one of System in Pods, whose snapshots both use), and returns it with its full name. Registries are reached
 // by the hosts files: the image cache, mirrors, the registry. If progress is not nil it is called about four times a second, and
 // once at the end. What was pulled before is not pulled again, but the registry is asked what a tag means now. The error wraps
 // [ErrRefused] if the rules for signatures do not let the image be used.
@@ -86,6 +86,9 @@ func (c *Client) Pull(ctx context.Context, namespace, ref string, progress func(
 	}
 	img, err := c.pull(ctx, namespace, name, progress)
 	if err != nil {
+		return Image{}, err
+	}
+	if err := c.settle(ctx, namespace, img); err != nil {
 		return Image{}, err
 	}
 	out := Image{Name: img.Name(), Digest: img.Target().Digest.String(), Created: img.Metadata().CreatedAt, Labels: img.Labels()}
@@ -109,6 +112,7 @@ func (c *Client) resolver(ctx context.Context, creds Credentials) remotes.Resolv
 	return docker.NewResolver(docker.ResolverOptions{Hosts: config.ConfigureHosts(ctx, o)})
 }
 
+// pull brings an image into a namespace; it does not unpack it.
 func (c *Client) pull(ctx context.Context, namespace, name string, progress func(Progress)) (client.Image, error) {
 	ctx, conn, err := c.in(ctx, namespace)
 	if err != nil {
@@ -119,8 +123,7 @@ func (c *Client) pull(ctx context.Context, namespace, name string, progress func
 		return nil, err
 	}
 	opts := []client.RemoteOpt{
-		client.WithPullUnpack, client.WithPullSnapshotter(c.opts.Snapshotter), client.WithResolver(resolver),
-		client.WithMaxConcurrentDownloads(3),
+		client.WithResolver(resolver), client.WithMaxConcurrentDownloads(3),
 	}
 	if progress != nil {
 		t := newTracker()
@@ -140,6 +143,19 @@ func (c *Client) pull(ctx context.Context, namespace, name string, progress func
 	return img, nil
 }
 
+// settle unpacks an image where containers of the namespace look for it, which costs nothing if it was.
+func (c *Client) settle(ctx context.Context, namespace string, img client.Image) error {
+	if namespace == System {
+		_, err := c.twin(ctx, img)
+		return err
+	}
+	ctx, _, err := c.in(ctx, namespace)
+	if err != nil {
+		return err
+	}
+	return c.unpack(ctx, img)
+}
+
 // image returns an image of the namespace with its configuration; it pulls it if it is not there.
 func (c *Client) image(ctx context.Context, namespace, ref string, log io.Writer) (client.Image, imagespec.ImageConfig, error) {
 	name, err := Normalize(ref)
@@ -152,12 +168,14 @@ func (c *Client) image(ctx context.Context, namespace, ref string, log io.Writer
 	}
 	img, err := conn.GetImage(nsctx, name)
 	if err == nil {
-		err = img.Unpack(nsctx, c.opts.Snapshotter) // nothing if it is unpacked
+		err = c.settle(ctx, namespace, img)
 	}
 	if errors.Is(err, ErrNotFound) {
 		// Also when the image is there and some of its content is not: an earlier pull was cut off.
 		_, _ = fmt.Fprintf(log, "pulling image %s\n", name)
-		img, err = c.pull(ctx, namespace, name, nil)
+		if img, err = c.pull(ctx, namespace, name, nil); err == nil {
+			err = c.settle(ctx, namespace, img)
+		}
 	}
 	if err != nil {
 		return nil, imagespec.ImageConfig{}, fmt.Errorf("get image %s: %w", name, err)
@@ -188,6 +206,9 @@ func (c *Client) Remove(ctx context.Context, namespace, ref string) error {
 	if err := conn.ImageService().Delete(ctx, name, images.SynchronousDelete()); err != nil {
 		return fmt.Errorf("remove image %s: %w", name, err)
 	}
+	if namespace == System {
+		return c.removeTwin(ctx, name)
+	}
 	return nil
 }
 
@@ -203,8 +224,8 @@ func (c *Client) Import(ctx context.Context, namespace string, archive io.Reader
 	}
 	var names []string
 	for _, i := range list {
-		if err := client.NewImage(conn, i).Unpack(ctx, c.opts.Snapshotter); err != nil {
-			return names, fmt.Errorf("unpack image %s: %w", i.Name, err)
+		if err := c.settle(ctx, namespace, client.NewImage(conn, i)); err != nil {
+			return names, err
 		}
 		names = append(names, i.Name)
 	}

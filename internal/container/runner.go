@@ -76,7 +76,7 @@ func (r Runner) Run(ctx context.Context, env supervise.Env) error {
 	if err != nil {
 		return err
 	}
-	if err := removeContainer(nsctx, conn, r.Client.opts.Snapshotter, r.Spec.ID); err != nil {
+	if err := r.Client.removeContainer(nsctx, conn, r.Spec.ID); err != nil {
 		return fmt.Errorf("remove what an earlier run left of container %s: %w", r.Spec.ID, err)
 	}
 	spec := r.Spec
@@ -102,7 +102,7 @@ func (r Runner) Run(ctx context.Context, env supervise.Env) error {
 func (r Runner) run(ctx, nsctx context.Context, conn *client.Client, img client.Image, spec Spec, rendered *specs.Spec,
 	env supervise.Env) (err error) {
 	defer func() {
-		if e := removeContainer(nsctx, conn, r.Client.opts.Snapshotter, spec.ID); e != nil {
+		if e := r.Client.removeContainer(nsctx, conn, spec.ID); e != nil {
 			err = errors.Join(err, fmt.Errorf("remove container %s: %w", spec.ID, e))
 		}
 	}()
@@ -112,13 +112,21 @@ func (r Runner) run(ctx, nsctx context.Context, conn *client.Client, img client.
 	for _, d := range spec.Devices {
 		specOpts = append(specOpts, oci.WithDevices(d, d, "rwm"))
 	}
-	c, err := conn.NewContainer(start, spec.ID, client.WithImage(img), client.WithSnapshotter(r.Client.opts.Snapshotter),
-		client.WithNewSnapshot(spec.ID, img), client.WithContainerLabels(spec.Labels), client.WithRuntime(runtimeName, &options.Options{Root: r.Client.opts.RuncRoot}),
-		client.WithSpec(rendered, specOpts...))
+	top, err := r.Client.twin(start, img)
+	if err != nil {
+		return err
+	}
+	root, err := r.Client.root(start, spec.ID, top)
+	if err != nil {
+		return err
+	}
+	c, err := conn.NewContainer(start, spec.ID, client.WithImage(img), client.WithContainerLabels(spec.Labels),
+		client.WithRuntime(runtimeName, &options.Options{Root: r.Client.opts.RuncRoot}), client.WithSpec(rendered, specOpts...))
 	if err != nil {
 		return fmt.Errorf("make container %s: %w", spec.ID, err)
 	}
-	task, err := c.NewTask(start, cio.NewCreator(cio.WithStreams(nil, env.Log, env.Log), cio.WithFIFODir(r.Client.opts.FIFOs)))
+	task, err := c.NewTask(start, cio.NewCreator(cio.WithStreams(nil, env.Log, env.Log), cio.WithFIFODir(r.Client.opts.FIFOs)),
+		client.WithRootFS(root))
 	if err != nil {
 		return fmt.Errorf("make the process of container %s: %w", spec.ID, err)
 	}
@@ -243,15 +251,18 @@ func drain(streams cio.IO) {
 }
 
 // removeContainer kills and removes the container id, its process and its file system. That there is none is no error.
-func removeContainer(ctx context.Context, conn *client.Client, snapshotter, id string) error {
+func (c *Client) removeContainer(ctx context.Context, conn *client.Client, id string) error {
 	ctx, cancel := context.WithTimeout(ctx, cleanupTime)
 	defer cancel()
+	if err := removeTask(ctx, conn, id); err != nil {
+		return err
+	}
+	return c.removeRoot(ctx, id) // made before the container, and there without it if a run was cut off
+}
+
+func removeTask(ctx context.Context, conn *client.Client, id string) error {
 	c, err := conn.LoadContainer(ctx, id)
 	if errdefs.IsNotFound(err) {
-		// The file system is made before the container.
-		if err := conn.SnapshotService(snapshotter).Remove(ctx, id); err != nil && !errdefs.IsNotFound(err) {
-			return err
-		}
 		return nil
 	}
 	if err != nil {

@@ -5,10 +5,14 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"golang.org/x/sync/errgroup"
 
 	"talos.internal/internal/supervise"
 )
@@ -230,6 +234,66 @@ func TestContainers(t *testing.T) {
 		}
 		if err := c.Remove(ctx, Pods, testImage); !errors.Is(err, ErrNotFound) {
 			t.Errorf("Remove again = %v; want ErrNotFound", err)
+		}
+	})
+
+	t.Run("an image of the system is unpacked once, with those of the pods", func(t *testing.T) {
+		u := begin(Runner{Client: c, Spec: spec("shares", "serve")})
+		u.waitFor(t, "serving")
+		snapshots := func(namespace string) (names []string) {
+			ctx, conn, err := c.in(ctx, namespace)
+			if err == nil {
+				err = conn.SnapshotService("overlayfs").Walk(ctx, func(_ context.Context, i snapshots.Info) error {
+					names = append(names, i.Name)
+					return nil
+				})
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			return names
+		}
+		if got := snapshots(System); len(got) != 0 {
+			t.Errorf("in %s there are the snapshots %q; want none", System, got)
+		}
+		if got := snapshots(Pods); len(got) != 2 || !slices.Contains(got, rootKey("shares")) {
+			t.Errorf("in %s there are the snapshots %q; want the image's layer and the container's", Pods, got)
+		}
+		list, err := c.Images(ctx, Pods)
+		if err != nil || len(list) != 1 || list[0].Name != testImage || list[0].Labels[pinnedLabel] != "pinned" {
+			t.Errorf("Images(%s) = %+v, %v; want the one, pinned", Pods, list, err)
+		}
+		// What is in use stays when containerd tidies up.
+		if err := c.Remove(ctx, Pods, testImage); err != nil {
+			t.Error(err)
+		}
+		if got := snapshots(Pods); len(got) != 2 {
+			t.Errorf("with the image gone there are the snapshots %q; want two", got)
+		}
+		u.stop()
+		if err := u.end(t); err != nil {
+			t.Error(err)
+		}
+		if got := snapshots(Pods); slices.Contains(got, rootKey("shares")) {
+			t.Errorf("at the end there are the snapshots %q; want not the container's", got)
+		}
+		// Many at once, in both namespaces, from nothing.
+		if err := c.Remove(ctx, System, testImage); err != nil {
+			t.Error(err)
+		}
+		var group errgroup.Group
+		for range 4 {
+			group.Go(func() error { return c.Ensure(ctx, System, testImage) })
+			group.Go(func() error { return c.Ensure(ctx, Pods, testImage) })
+		}
+		if err := group.Wait(); err != nil {
+			t.Error(err)
+		}
+		if err := c.Remove(ctx, System, testImage); err != nil {
+			t.Error(err)
+		}
+		if list, err := c.Images(ctx, Pods); err != nil || len(list) != 0 {
+			t.Errorf("after Remove from %s Images(%s) = %+v, %v; want none", System, Pods, list, err)
 		}
 	})
 

@@ -91,6 +91,7 @@ func (n *node) registerControllers() error {
 			Runner:     func(s container.Spec) supervise.Runner { return container.Runner{Client: n.runtime, Spec: s} },
 			Conditions: []supervise.Condition{n.gates.network, n.gates.time},
 			Container:  n.facts.Mode == boot.Container,
+			Image:      func(ctx context.Context, ref string) error { return n.runtime.Ensure(ctx, container.System, ref) },
 		}),
 		manifestctrl.Controllers(manifestctrl.Deps{Lock: etcdop.Operator{PKI: etcdctrl.DefaultPKI}}),
 		nodectrl.Controllers(nodectrl.Deps{}),

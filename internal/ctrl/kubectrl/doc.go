@@ -50,6 +50,8 @@ type Deps struct {
 	KubeletURL string
 	// Image has an image be there for pods; nil is for a node whose containerd is somebody else's affair.
 	Image func(ctx context.Context, ref string) error
+	// Ready tells why the API server that a kubeconfig leads to is not ready; nil is [APIServerReady].
+	Ready func(ctx context.Context, kubeconfig string) error
 	// Transport makes calls to kubelet in place of one that knows its certificate; for tests.
 	Transport http.RoundTripper
 }
@@ -73,6 +75,9 @@ func (d *Deps) fill() {
 	set(&d.Configs, defaultConfigs)
 	set(&d.KubeletPKI, defaultKubeletPKI)
 	set(&d.KubeletURL, defaultKubeletURL)
+	if d.Ready == nil {
+		d.Ready = APIServerReady
+	}
 	if d.Chown == nil {
 		d.Chown = os.Chown
 	}

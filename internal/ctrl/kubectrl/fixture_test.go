@@ -1,6 +1,7 @@
 package kubectrl
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"os"
@@ -150,7 +151,8 @@ type node struct {
 func run(t *testing.T, test func(n *node), more ...func(*Deps)) {
 	t.Helper()
 	o := &owners{}
-	d := Deps{Secrets: filepath.Join(t.TempDir(), "secrets"), Configs: filepath.Join(t.TempDir(), "config"), Chown: o.chown}
+	d := Deps{Secrets: filepath.Join(t.TempDir(), "secrets"), Configs: filepath.Join(t.TempDir(), "config"), Chown: o.chown,
+		Ready: func(context.Context, string) error { return nil }}
 	for _, change := range more {
 		change(&d)
 	}
@@ -176,6 +178,7 @@ func (n *node) secrets() {
 	controllertest.Modify(n.Harness, secrets.KubernetesRootID, func(s *secrets.KubernetesRoot) { *s = root })
 	controllertest.Modify(n.Harness, secrets.KubernetesID, func(s *secrets.Kubernetes) {
 		s.ControllerManagerKubeconfig, s.SchedulerKubeconfig = "kubeconfig of cm", "kubeconfig of scheduler"
+		s.LocalhostAdminKubeconfig = "kubeconfig of the administrator"
 	})
 	controllertest.Modify(n.Harness, secrets.KubernetesDynamicID, func(s *secrets.KubernetesDynamic) {
 		s.APIServer, s.APIServerKubeletClient, s.FrontProxy = fake("server"), fake("kubelet client"), fake("front proxy")

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"talos.internal/controller"
+	"talos.internal/resource/etcd"
 	"talos.internal/resource/kube"
 	"talos.internal/resource/service"
 	"talos.internal/state"
@@ -15,8 +16,9 @@ import (
 // imageTimeout is for one image, over a slow line.
 const imageTimeout = 15 * time.Minute
 
-// ImagesController has the images of the control plane brought to the node as soon as containerd runs. kubelet asks for them when it
-// is told of the pods, which is after etcd is healthy; by then they are there. It does so once for each image: what kubelet misses
+// ImagesController has the images of the control plane, and before them etcd's, brought to the node as soon as containerd runs. etcd
+// is started by the order to begin or to join, and kubelet asks for the others when it is told of the pods, which is after etcd is
+// healthy; by then they are there. It does so once for each image: what kubelet misses
 // later, it pulls itself.
 type ImagesController struct{ deps Deps }
 
@@ -26,6 +28,7 @@ func (ImagesController) Name() string { return "k8s.ControlPlaneImagesController
 // Inputs implements [controller.Controller].
 func (ImagesController) Inputs() []controller.Input {
 	return []controller.Input{
+		controller.Weak[etcd.Spec]().Named(etcd.SpecID),
 		controller.Weak[kube.APIServerConfig]().In(kube.ControlPlaneNamespace),
 		controller.Weak[kube.ControllerManagerConfig]().In(kube.ControlPlaneNamespace),
 		controller.Weak[kube.SchedulerConfig]().In(kube.ControlPlaneNamespace),
@@ -74,6 +77,10 @@ func controlPlaneImages(ctx context.Context, st state.Reader) ([]string, error) 
 			images = append(images, image)
 		}
 		return err
+	}
+	store, there, err := state.Find[etcd.Spec](ctx, st, etcd.SpecID)
+	if err := add(store.Image, there, err); err != nil {
+		return nil, err
 	}
 	in := state.In(kube.ControlPlaneNamespace)
 	api, there, err := state.Find[kube.APIServerConfig](ctx, st, kube.APIServerConfigID, in)

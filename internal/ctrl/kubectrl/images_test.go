@@ -11,6 +11,7 @@ import (
 
 	"talos.internal/config/schema"
 	"talos.internal/controller/controllertest"
+	"talos.internal/resource/etcd"
 	"talos.internal/resource/service"
 )
 
@@ -28,6 +29,7 @@ func TestTheImagesOfTheControlPlaneAreThereBeforeThePods(t *testing.T) {
 	run(t, func(n *node) {
 		n.configure(configText(n.T, schema.ControlPlane, ""))
 		n.secrets()
+		controllertest.Create(n.Harness, etcd.SpecID, etcd.Spec{Image: "registry.k8s.io/etcd:v3.7.3"})
 		n.Advance(time.Minute)
 		if got := take(); got != nil {
 			n.T.Errorf("asked for %q before containerd runs", got)
@@ -46,7 +48,7 @@ func TestTheImagesOfTheControlPlaneAreThereBeforeThePods(t *testing.T) {
 		refusal = nil
 		mu.Unlock()
 		n.Advance(10 * time.Minute)
-		want := []string{"registry.k8s.io/kube-apiserver:v1.37.2", "registry.k8s.io/kube-controller-manager:v1.37.2", "registry.k8s.io/kube-scheduler:v1.37.2"}
+		want := []string{"registry.k8s.io/etcd:v3.7.3", "registry.k8s.io/kube-apiserver:v1.37.2", "registry.k8s.io/kube-controller-manager:v1.37.2", "registry.k8s.io/kube-scheduler:v1.37.2"}
 		if diff := cmp.Diff(want, take()); diff != "" {
 			n.T.Errorf("asked for (-want +got):\n%s", diff)
 		}

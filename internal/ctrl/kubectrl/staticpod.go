@@ -10,6 +10,7 @@ import (
 	"talos.internal/internal/effective"
 	"talos.internal/resource/kube"
 	"talos.internal/resource/machineconfig"
+	"talos.internal/resource/secrets"
 	"talos.internal/resource/service"
 	"talos.internal/state"
 )
@@ -18,8 +19,9 @@ import (
 const etcdService = "etcd"
 
 // ControlPlaneStaticPodController makes the pods of the control plane. The first come when the files are there and etcd is well:
-// earlier they would only fail, and be started again later and later. After that they stay as long as etcd is meant to run, however
-// it does.
+// earlier they would only fail, and be started again later and later. The controller manager and the scheduler come when the API server
+// of the node is ready, or has not become so in [apiServerLimit]: they can do nothing before, and their start takes from its. After that
+// all stay as long as etcd is meant to run, however it does.
 type ControlPlaneStaticPodController struct{ deps Deps }
 
 // Name implements [controller.Controller].
@@ -35,6 +37,7 @@ func (ControlPlaneStaticPodController) Inputs() []controller.Input {
 		controller.Weak[kube.ConfigStatus]().Named(kube.ConfigStatusID),
 		controller.Weak[kube.AuthenticationConfig]().Named(kube.AuthenticationConfigID),
 		controller.Weak[service.Service]().Named(etcdService),
+		controller.Weak[secrets.Kubernetes]().Named(secrets.KubernetesID),
 		controller.DestroyReady[kube.StaticPod](),
 	}
 }
@@ -47,6 +50,8 @@ func (ControlPlaneStaticPodController) Outputs() []controller.Output {
 // Run implements [controller.Controller].
 func (c ControlPlaneStaticPodController) Run(ctx context.Context, rt controller.Runtime, log *slog.Logger) error {
 	begun := false
+	wait := &apiServerWait{ready: c.deps.Ready, wake: rt.Wake, log: log}
+	defer wait.end()
 	return controller.Loop(ctx, rt, func(ctx context.Context) error {
 		etcd, meant, err := state.Find[service.Service](ctx, rt, etcdService)
 		if err != nil {
@@ -58,6 +63,7 @@ func (c ControlPlaneStaticPodController) Run(ctx context.Context, rt controller.
 		}
 		if !meant {
 			begun = false
+			wait.end()
 		}
 		if !begun {
 			if meant {
@@ -69,12 +75,12 @@ func (c ControlPlaneStaticPodController) Run(ctx context.Context, rt controller.
 				return remove(ctx, rt)
 			}
 		}
-		return c.pods(ctx, rt)
+		return c.pods(ctx, rt, wait)
 	})
 }
 
-func (c ControlPlaneStaticPodController) pods(ctx context.Context, rt controller.Runtime) error {
-	secrets, ok1, err := state.Find[kube.SecretsStatus](ctx, rt, kube.SecretsStatusID)
+func (c ControlPlaneStaticPodController) pods(ctx context.Context, rt controller.Runtime, wait *apiServerWait) error {
+	files, ok1, err := state.Find[kube.SecretsStatus](ctx, rt, kube.SecretsStatusID)
 	if err != nil {
 		return err
 	}
@@ -82,7 +88,7 @@ func (c ControlPlaneStaticPodController) pods(ctx context.Context, rt controller
 	if err != nil {
 		return err
 	}
-	if !ok1 || !ok2 || !secrets.Ready || !configs.Ready {
+	if !ok1 || !ok2 || !files.Ready || !configs.Ready {
 		return remove(ctx, rt)
 	}
 	rt.TrackOutputs()
@@ -96,11 +102,18 @@ func (c ControlPlaneStaticPodController) pods(ctx context.Context, rt controller
 		}
 		if err := c.put(ctx, rt, component{
 			name: apiServerName, image: s.Image, line: s.Args, env: s.EnvironmentVariables, volumes: s.ExtraVolumes, resources: s.Resources,
-			versions: versionsOf(apiServerName, r.Metadata().Version().String(), secrets, configs, true),
+			versions: versionsOf(apiServerName, r.Metadata().Version().String(), files, configs, true),
 			live:     "/livez", ready: "/readyz", port: int(s.LocalPort), noStartup: !s.StartupProbesEnabled, connectOnly: !mayAnyoneAsk(s, authn),
 			withConfigs: true, withAudit: true,
 		}); err != nil {
 			return err
+		}
+		ready, err := wait.over(ctx, rt)
+		if err != nil {
+			return err
+		}
+		if !ready {
+			return rt.CleanupOutputs(ctx)
 		}
 	}
 	if r, ok, err := get[kube.ControllerManagerConfig](ctx, rt, kube.ControllerManagerConfigID); err != nil {
@@ -108,7 +121,7 @@ func (c ControlPlaneStaticPodController) pods(ctx context.Context, rt controller
 	} else if s := specOf(r, ok); s.Enabled {
 		if err := c.put(ctx, rt, component{
 			name: controllerManagerName, image: s.Image, line: s.Args, env: s.EnvironmentVariables, volumes: s.ExtraVolumes, resources: s.Resources,
-			versions: versionsOf(controllerManagerName, r.Metadata().Version().String(), secrets, configs, false),
+			versions: versionsOf(controllerManagerName, r.Metadata().Version().String(), files, configs, false),
 			live:     "/healthz", ready: "/healthz", port: 10257,
 		}); err != nil {
 			return err
@@ -119,7 +132,7 @@ func (c ControlPlaneStaticPodController) pods(ctx context.Context, rt controller
 	} else if s := specOf(r, ok); s.Enabled {
 		if err := c.put(ctx, rt, component{
 			name: schedulerName, image: s.Image, line: s.Args, env: s.EnvironmentVariables, volumes: s.ExtraVolumes, resources: s.Resources,
-			versions: versionsOf(schedulerName, r.Metadata().Version().String(), secrets, configs, true),
+			versions: versionsOf(schedulerName, r.Metadata().Version().String(), files, configs, true),
 			live:     "/livez", ready: "/readyz", port: 10259, withConfigs: true,
 		}); err != nil {
 			return err

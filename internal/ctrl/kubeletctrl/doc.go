@@ -7,8 +7,11 @@
 // are written before each run: the configuration, the cluster's authorities, and a kubeconfig with the bootstrap token, by which
 // kubelet asks for a certificate. It keeps the certificate in its directory of keys, which outlives a restart of the machine, so a
 // node that has joined needs the token no more: the kubeconfig is written for the certificate that is there. A certificate of
-// another node's name, or of another cluster, is taken away. A kubelet that could not join and now can is started again
-// ([JoinController]), since it would take its time.
+// another node's name, or of another cluster, is taken away.
+//
+// On the control plane the node has the cluster's authority, and kubelet begins with a certificate by it. Elsewhere kubelet is not
+// started before the cluster would take the node ([admission]), unless it has pods of the user to run. A kubelet that could not join
+// and now can is started again ([JoinController]), since it would take its time.
 //
 // kube.KubeletKubeconfig is there once kubelet has joined, kube.KubeletStatus while it runs. Who needs kubelet to go on puts a
 // finalizer on kube.KubeletLifecycle.
@@ -53,6 +56,8 @@ type Deps struct {
 	Container bool
 	// Lacks reports what kubelet would fail for in a container without the rights for it, "" if nothing; nil is [Lacking].
 	Lacks func() string
+	// Image has kubelet's image be on the node, unpacked, while there is nothing else to do. Required.
+	Image func(ctx context.Context, ref string) error
 	// MayJoin asks whether the cluster would give kubelet a certificate; nil is [MayJoin].
 	MayJoin func(context.Context, secrets.Kubelet) (bool, error)
 	// Etc is for kubelet's configuration and credentials; /etc/kubernetes.

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -60,19 +61,30 @@ func writeFiles(r run, d Deps, now time.Time, log io.Writer) error {
 	})); err != nil {
 		return err
 	}
-	switch err := usable(d.clientCertFile(), r.spec.ExpectedNodename, cas, now); {
-	case err == nil:
+	why := usable(d.clientCertFile(), r.spec.ExpectedNodename, cas, now)
+	if why != nil {
+		how := "kubelet asks for a certificate with the bootstrap token"
+		if r.issuer.Key != nil {
+			how = "kubelet is given a certificate by the cluster's authority"
+		}
+		if !errors.Is(why, fs.ErrNotExist) {
+			_, _ = fmt.Fprintf(log, "%s: %v\n", how, why)
+		}
+		if err := removeAll(d.kubeconfigFile(), d.clientCertFile()); err != nil {
+			return err
+		}
+	}
+	if why != nil && r.issuer.Key != nil {
+		if err := issue(r.issuer, r.spec.ExpectedNodename, d.clientCertFile(), now); err != nil {
+			return err
+		}
+		why = nil
+	}
+	if why == nil {
 		// kubelet would write the kubeconfig once, and keep an address and authorities that are not the cluster's any more.
 		if err := writeYAML(d.kubeconfigFile(), kubeconfig(r.keys, cas, object{
 			"client-certificate": d.clientCertFile(), "client-key": d.clientCertFile(),
 		})); err != nil {
-			return err
-		}
-	default:
-		if !errors.Is(err, fs.ErrNotExist) {
-			_, _ = fmt.Fprintf(log, "kubelet asks for a certificate with the bootstrap token: %v\n", err)
-		}
-		if err := removeAll(d.kubeconfigFile(), d.clientCertFile()); err != nil {
 			return err
 		}
 	}
@@ -105,6 +117,24 @@ func kubeconfig(keys secrets.Kubelet, cas []byte, user object) object {
 		"users":    list{object{"name": "default", "user": user}},
 		"contexts": list{object{"name": "default", "context": object{"cluster": "default", "user": "default", "namespace": "default"}}},
 	}
+}
+
+// issue makes a client certificate for the node. current becomes a link to it, as kubelet keeps them: it renews the certificate by
+// the API like any other.
+func issue(by secrets.CertificateAndKey, nodename, current string, now time.Time) error {
+	ca, err := secret.ParseAuthority(by.Crt, by.Key)
+	if err != nil {
+		return fmt.Errorf("read the authority of Kubernetes: %w", err)
+	}
+	pair, err := ca.Issue(secret.KubeletNode(nodename), now)
+	if err != nil {
+		return fmt.Errorf("issue a certificate to kubelet: %w", err)
+	}
+	file := filepath.Join(filepath.Dir(current), "kubelet-client-"+now.UTC().Format("2006-01-02-15-04-05")+".pem")
+	if err := replace(file, slices.Concat(pair.CertificatePEM(), pair.Key().PEM()), 0o600); err != nil {
+		return err
+	}
+	return os.Symlink(file, current)
 }
 
 // usable returns why the node cannot use the client certificate in a file, which has the key too. One that is not there is

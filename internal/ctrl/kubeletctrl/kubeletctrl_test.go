@@ -257,6 +257,7 @@ func tempDeps(t testing.TB) Deps {
 	dir := t.TempDir()
 	d := Deps{Etc: filepath.Join(dir, "etc"), Root: filepath.Join(dir, "kubelet"), Resolved: filepath.Join(dir, "resolved"),
 		Lacks:   func() string { return "" },
+		Image:   func(context.Context, string) error { return nil },
 		MayJoin: func(context.Context, secrets.Kubelet) (bool, error) { return true, nil }}
 	d.fill()
 	return d
@@ -342,6 +343,43 @@ func TestFilesOfKubelet(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestOnTheControlPlaneKubeletIsGivenACertificate(t *testing.T) {
+	b, err := testBundle()
+	must(t, b, err)
+	now := time.Date(2026, 2, 1, 0, 0, 0, 0, time.UTC)
+	d := tempDeps(t)
+	r := run{spec: kube.KubeletSpec{ExpectedNodename: "cp-1"}, keys: keysOf(t), issuer: secrets.CertificateAndKey{
+		Crt: b.Kubernetes.CertificatePEM(), Key: b.Kubernetes.Key().PEM()}}
+	read := func() string {
+		t.Helper()
+		if err := prepare(r, d, now, io.Discard); err != nil {
+			t.Fatal(err)
+		}
+		if hash, err := d.joined(); err != nil || hash == "" {
+			t.Errorf("joined = %q, %v; want that it has", hash, err)
+		}
+		if err := usable(d.clientCertFile(), r.spec.ExpectedNodename, authorities(r.keys), now); err != nil {
+			t.Error(err)
+		}
+		// kubelet takes no other form over (client-go, "certificate_store").
+		target, err := os.Readlink(d.clientCertFile())
+		if err != nil || filepath.Dir(target) != d.pki() {
+			t.Errorf("the certificate is a link to %q, %v; want a file beside it", target, err)
+		}
+		text, err := os.ReadFile(d.clientCertFile())
+		return string(must(t, text, err))
+	}
+	first := read()
+	now = now.Add(time.Hour)
+	if read() != first {
+		t.Error("it is issued again although it can be used")
+	}
+	r.spec.ExpectedNodename = "cp-2"
+	if read() == first {
+		t.Error("it stays although the node has another name")
 	}
 }
 

@@ -114,6 +114,43 @@ func (p *patience) next(seen outlook) bool {
 	return false
 }
 
+// admission is the condition that kubelet has something to do: the cluster would take the node, or it was taken, or the node runs the
+// control plane, or pods of the user. A kubelet that is started sooner has to be started again to join at once, and both starts cost
+// seconds on a small machine. While it waits it has kubelet's image unpacked.
+type admission struct{ c *ServiceController }
+
+// String implements [supervise.Condition].
+func (admission) String() string { return "the cluster to take this node" }
+
+// askPeriod is between two questions to a cluster that does not take the node yet.
+const askPeriod = 500 * time.Millisecond
+
+// Wait implements [supervise.Condition].
+func (a admission) Wait(ctx context.Context) error {
+	var have string // the image that is there
+	for {
+		want, d := a.c.wanted(), a.c.deps
+		if want.issuer.Key != nil || want.pods || usable(d.clientCertFile(), want.spec.ExpectedNodename, authorities(want.keys), time.Now()) == nil {
+			return nil
+		}
+		// What stands in the way of the image is said when kubelet is started.
+		if have != want.spec.Image && d.Image(ctx, want.spec.Image) == nil {
+			have = want.spec.Image
+		}
+		asking, cancel := context.WithTimeout(ctx, 3*time.Second)
+		ok, err := d.MayJoin(asking, want.keys)
+		cancel()
+		if err == nil && ok {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(askPeriod):
+		}
+	}
+}
+
 // MayJoin asks the Kubernetes API whether the bootstrap token in keys may ask for a node's certificate. An error, and no, is usual
 // before the cluster has begun: there is no API server, or it does not know the token yet.
 func MayJoin(ctx context.Context, keys secrets.Kubelet) (bool, error) {

@@ -10,12 +10,15 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"talos.internal/controller/controllertest"
 	"talos.internal/internal/supervise"
 	"talos.internal/resource"
+	"talos.internal/resource/kube"
 	"talos.internal/resource/secrets"
 )
 
@@ -103,6 +106,71 @@ func TestJoinIsWatched(t *testing.T) {
 		}
 		s.end()
 	}, JoinController{deps: d})
+}
+
+func TestKubeletWaitsUntilItHasSomethingToDo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, err := testBundle()
+		must(t, b, err)
+		time.Sleep(time.Until(b.Kubernetes.Certificate().NotBefore.Add(time.Hour))) // the bubble's clock begins long before
+		base := run{spec: kube.KubeletSpec{Image: "kubelet", ExpectedNodename: "node-1"}, keys: keysOf(t)}
+		d := tempDeps(t)
+		var answer atomic.Bool
+		var images, fails int
+		d.MayJoin = func(context.Context, secrets.Kubelet) (bool, error) { return answer.Load(), nil }
+		d.Image = func(context.Context, string) error {
+			if images++; images <= fails {
+				return errors.New("containerd does not answer")
+			}
+			return nil
+		}
+		// after returns how long kubelet waits when do happens after ten seconds.
+		after := func(r run, do func(c *ServiceController)) time.Duration {
+			t.Helper()
+			c := &ServiceController{deps: d, want: r}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			began := time.Now()
+			time.AfterFunc(10*time.Second, func() { do(c) })
+			_ = admission{c}.Wait(ctx)
+			return time.Since(began)
+		}
+		nothing := func(*ServiceController) {}
+		if got := after(base, nothing); got != time.Minute {
+			t.Errorf("it waited for %v; want until it was told to end", got)
+		}
+		if images != 1 {
+			t.Errorf("the image was asked for %d times; want once", images)
+		}
+		images, fails = 0, 3
+		if got := after(base, func(*ServiceController) { answer.Store(true) }); got > 11*time.Second || got < 10*time.Second {
+			t.Errorf("it waited for %v; want until the cluster takes the node", got)
+		}
+		if images != 4 {
+			t.Errorf("the image was asked for %d times; want until it is there", images)
+		}
+		answer.Store(false)
+		pods := base
+		pods.pods = true
+		if got := after(base, func(c *ServiceController) {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.want = pods
+		}); got > 11*time.Second {
+			t.Errorf("it waited for %v; want until the user gave it a pod", got)
+		}
+		master := base
+		master.issuer = secrets.CertificateAndKey{Crt: b.Kubernetes.CertificatePEM(), Key: b.Kubernetes.Key().PEM()}
+		if got := after(master, nothing); got != 0 {
+			t.Errorf("on the control plane it waited for %v", got)
+		}
+		if err := prepare(master, d, time.Now(), io.Discard); err != nil {
+			t.Fatal(err)
+		}
+		if got := after(base, nothing); got != 0 {
+			t.Errorf("with a certificate it waited for %v", got)
+		}
+	})
 }
 
 func TestMayJoin(t *testing.T) {

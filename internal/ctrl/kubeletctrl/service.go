@@ -15,6 +15,7 @@ import (
 	"talos.internal/internal/supervise"
 	"talos.internal/resource"
 	"talos.internal/resource/kube"
+	"talos.internal/resource/machineconfig"
 	"talos.internal/resource/secrets"
 	"talos.internal/state"
 )
@@ -33,8 +34,14 @@ type ServiceController struct {
 type run struct {
 	spec kube.KubeletSpec
 	keys secrets.Kubelet
+	// issuer is the authority of the cluster, on the control plane. There kubelet is given its first certificate, since the API server
+	// that could give it one is a pod that kubelet runs.
+	issuer secrets.CertificateAndKey
+	// pods is set if the user has pods that run without the cluster.
+	pods bool
 }
 
+// equal reports whether kubelet need not be started again for other.
 func (r run) equal(other run) bool {
 	return resource.New(kube.KubeletID, r.spec).SpecEqual(resource.New(kube.KubeletID, other.spec)) &&
 		resource.New(secrets.KubeletID, r.keys).SpecEqual(resource.New(secrets.KubeletID, other.keys))
@@ -48,6 +55,9 @@ func (*ServiceController) Inputs() []controller.Input {
 	return []controller.Input{
 		controller.Weak[kube.KubeletSpec]().Named(kube.KubeletID),
 		controller.Weak[secrets.Kubelet]().Named(secrets.KubeletID),
+		controller.Weak[secrets.KubernetesRoot]().Named(secrets.KubernetesRootID),
+		controller.Weak[machineconfig.Type]().Named(machineconfig.TypeID),
+		controller.Weak[kube.StaticPod](),
 		controller.DestroyReady[kube.KubeletLifecycle](),
 	}
 }
@@ -67,18 +77,13 @@ func (c *ServiceController) Run(ctx context.Context, rt controller.Runtime, log 
 }
 
 func (c *ServiceController) reconcile(ctx context.Context, rt controller.Runtime, log *slog.Logger) error {
-	var want run
-	var ok1, ok2 bool
-	var err error
-	if want.spec, ok1, err = state.Find[kube.KubeletSpec](ctx, rt, kube.KubeletID); err != nil {
-		return err
-	}
-	if want.keys, ok2, err = state.Find[secrets.Kubelet](ctx, rt, secrets.KubeletID); err != nil {
+	want, known, err := runOf(ctx, rt)
+	if err != nil {
 		return err
 	}
 	status, err := c.deps.Services.Status(ServiceID)
 	loaded := err == nil
-	if !ok1 || !ok2 {
+	if !known {
 		return c.end(ctx, rt, loaded)
 	}
 	c.mu.Lock()
@@ -100,6 +105,31 @@ func (c *ServiceController) reconcile(ctx context.Context, rt controller.Runtime
 		return c.deps.Services.Restart(ctx, ServiceID)
 	}
 	return nil
+}
+
+// runOf returns what kubelet is to be run with; known is false as long as there is not all of it.
+func runOf(ctx context.Context, rt state.Reader) (want run, known bool, err error) {
+	spec, ok1, err := state.Find[kube.KubeletSpec](ctx, rt, kube.KubeletID)
+	if err != nil {
+		return run{}, false, err
+	}
+	keys, ok2, err := state.Find[secrets.Kubelet](ctx, rt, secrets.KubeletID)
+	if err != nil {
+		return run{}, false, err
+	}
+	role, ok3, err := state.Find[machineconfig.Type](ctx, rt, machineconfig.TypeID)
+	if err != nil || !ok1 || !ok2 || !ok3 {
+		return run{}, false, err
+	}
+	want = run{spec: spec, keys: keys}
+	if role.Type == machineconfig.TypeControlPlane || role.Type == machineconfig.TypeInit {
+		root, there, err := state.Find[secrets.KubernetesRoot](ctx, rt, secrets.KubernetesRootID)
+		want.issuer = root.IssuingCA
+		return want, there, err
+	}
+	pods, err := state.List[kube.StaticPod](ctx, rt)
+	want.pods = len(pods) > 0
+	return want, true, err
 }
 
 // end stops kubelet when nobody needs it to go on.
@@ -131,7 +161,7 @@ func (c *ServiceController) service() supervise.Service {
 		ID:         ServiceID,
 		Runner:     runner{c},
 		After:      []string{"containerd"},
-		Conditions: slices.Clone(c.deps.Conditions),
+		Conditions: append(slices.Clone(c.deps.Conditions), admission{c}),
 		Health:     &supervise.Check{Probe: c.healthy, Period: 2 * time.Second, Timeout: 3 * time.Second},
 		Allow:      supervise.MayStart | supervise.MayRestart,
 	}

@@ -167,7 +167,7 @@ func configuration(f facts, d Deps) object {
 		"seccompDefault":        f.config.DefaultRuntimeSeccompEnabled,
 		"serializeImagePulls":   false,
 		// The list is small and comes from this machine; pods of the control plane should not wait for it.
-		"httpCheckFrequency": "1s",
+		"httpCheckFrequency": "500ms",
 		"systemReserved":     object{"cpu": "50m", "pid": "100", "ephemeral-storage": "256Mi", "memory": memory},
 		"tlsMinVersion":      "VersionTLS13",
 		"featureGates":       object{},

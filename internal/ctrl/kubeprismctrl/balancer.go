@@ -54,10 +54,12 @@ type balancer struct {
 	turn     uint64
 	backends []*backend
 	clients  map[net.Conn]struct{}
+	held     int           // connections that wait for an API server
+	turned   chan struct{} // closed and made anew when the health of one changes
 }
 
 func newBalancer(l net.Listener, deps Deps, log *slog.Logger, changed func()) *balancer {
-	b := &balancer{deps: deps, log: log, changed: changed, l: l, clients: map[net.Conn]struct{}{}}
+	b := &balancer{deps: deps, log: log, changed: changed, l: l, clients: map[net.Conn]struct{}{}, turned: make(chan struct{})}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	b.tasks.Go(b.accept)
 	return b
@@ -111,7 +113,52 @@ func (b *balancer) set(addresses []string) {
 func (b *balancer) healthy() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	return b.anyHealthy()
+}
+
+// anyHealthy reports whether an API server answers. The caller has the lock.
+func (b *balancer) anyHealthy() bool {
 	return slices.ContainsFunc(b.backends, func(s *backend) bool { return s.health == healthy })
+}
+
+// hold waits until an API server is ready, at most for Deps.Hold. A client that is refused tries again later and later, up to half a
+// minute; one that is held goes on at the moment when there is somebody to talk to, which matters most when a cluster begins.
+func (b *balancer) hold() {
+	limit := time.NewTimer(b.deps.Hold)
+	defer limit.Stop()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.anyHealthy() {
+		return
+	}
+	b.held++
+	defer func() { b.held-- }()
+	for _, s := range b.backends {
+		s.wake()
+	}
+	for !b.anyHealthy() && !b.closed {
+		turned := b.turned
+		b.mu.Unlock()
+		timeout := false
+		select {
+		case <-turned:
+		case <-b.ctx.Done():
+		case <-limit.C:
+			timeout = true
+		}
+		b.mu.Lock()
+		if timeout {
+			return
+		}
+	}
+}
+
+// wake has the backend be checked now.
+func (s *backend) wake() {
+	select {
+	case s.kick <- struct{}{}:
+	default:
+	}
 }
 
 // cut ends the connections to a backend. The caller has the lock.
@@ -157,6 +204,7 @@ func (b *balancer) serve(client net.Conn) {
 		delete(b.clients, client)
 		b.mu.Unlock()
 	}()
+	b.hold()
 	b.mu.Lock()
 	b.turn++
 	var list []candidate
@@ -282,10 +330,7 @@ func (b *balancer) suspect(address string, refused bool) {
 			s.health = gone
 			b.changed()
 		}
-		select {
-		case s.kick <- struct{}{}:
-		default:
-		}
+		s.wake()
 	}
 }
 
@@ -301,7 +346,7 @@ func (b *balancer) watch(ctx context.Context, s *backend) {
 		case <-timer.C:
 		case <-s.kick:
 			// Not more often than after a failure, however many connections ask for it.
-			if wait := checkSoonest - time.Since(last); wait > 0 {
+			if wait := b.pace(checkSoonest) - time.Since(last); wait > 0 {
 				timer.Reset(wait)
 				continue
 			}
@@ -335,10 +380,25 @@ func (b *balancer) note(s *backend, err error, took time.Duration) time.Duration
 		}
 	}
 	if s.health != was {
+		close(b.turned)
+		b.turned = make(chan struct{})
 		b.log.Info("an API server is "+s.health.String(), "address", s.address, "before", was.String(), "error", err)
 		b.changed()
 	}
+	if b.held > 0 && s.failures > 0 {
+		return checkHeld
+	}
 	return nextCheck(s.failures)
+}
+
+// pace returns the least time between two checks, which is shorter while connections wait for what they find.
+func (b *balancer) pace(usual time.Duration) time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.held > 0 {
+		return min(usual, checkHeld)
+	}
+	return usual
 }
 
 // newProbe returns a check that asks an API server whether it is ready. It says nothing secret and believes nothing but that somebody

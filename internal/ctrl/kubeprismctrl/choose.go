@@ -72,6 +72,7 @@ func choose(list []candidate, turn uint64) []string {
 const (
 	checkInterval = 20 * time.Second
 	checkSoonest  = 500 * time.Millisecond
+	checkHeld     = 200 * time.Millisecond // while connections wait for an API server
 	checkTimeout  = 15 * time.Second
 )
 

@@ -216,7 +216,7 @@ func TestADeadServerIsPassedOver(t *testing.T) {
 }
 
 func TestAServerThatComesBackIsUsed(t *testing.T) {
-	b := testBalancer(t, Deps{})
+	b := testBalancer(t, Deps{Hold: 50 * time.Millisecond})
 	s := serve(t, "a")
 	address := s.address()
 	_ = s.Close()
@@ -246,6 +246,25 @@ func TestAServerThatComesBackIsUsed(t *testing.T) {
 		t.Errorf("answer = %q, %v; want that of the server that is back", name, err)
 	}
 	eventually(t, "healthy", b.healthy)
+}
+
+// TestAConnectionWaitsForTheFirstServer holds that a client which comes before the first API server need not come again.
+func TestAConnectionWaitsForTheFirstServer(t *testing.T) {
+	var ready atomic.Bool
+	b := testBalancer(t, Deps{Hold: 5 * time.Second, Check: func(context.Context, string) error {
+		if !ready.Load() {
+			return ErrNotReady
+		}
+		return nil
+	}})
+	s := serve(t, "a")
+	begin := time.Now()
+	time.AfterFunc(100*time.Millisecond, func() { b.set([]string{s.address()}) })
+	time.AfterFunc(time.Second, func() { ready.Store(true) })
+	name, _, err := ask(t, b)
+	if took := time.Since(begin); err != nil || name != "a" || took < time.Second || took > time.Second+5*checkHeld {
+		t.Errorf("answer = %q, %v after %v; want that of the server when it is ready, within %v", name, err, took, checkHeld)
+	}
 }
 
 // TestConnectionsToAServerThatIsGoneAreCut holds that their owners come again instead of waiting.
