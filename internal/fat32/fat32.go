@@ -1,11 +1,13 @@
 // Package fat32 lays out FAT32 file systems (Microsoft's FAT32 specification of 2000; UEFI specification 2.10, section 13.3) with
 // files in them, such as an EFI system partition.
 //
-// It makes, and does not change: what is on a file system that is in use is changed by mounting it. The result is a list of
-// extents, which is the same bytes for the same arguments; the contents of files are named in it and not held, so that a plan can
-// hold it. Every file lies in one piece.
+// [Layout] makes one. The result is a list of extents, which is the same bytes for the same arguments; the contents of files are named in
+// it and not held, so that a plan can hold it. Every file lies in one piece.
 //
-// The package is pure, and imports nothing of ours.
+// [Open] reads one that is there. Its edits, again extents, are the few that an upgrade needs of an EFI partition that nobody has mounted, in
+// steps of one sector: what a kernel would write, and when, is not known, and could not be tested at each cut of power.
+//
+// The package does no I/O but through the reader that it is given, and imports nothing of ours.
 package fat32
 
 import (

@@ -66,10 +66,7 @@ func join(stem, ext string) [11]byte {
 // longEntries returns the entries that hold the name s, in their order on the disk, before the entry with the short name. Each has 13
 // characters in UTF-16; the first on the disk has the last of them.
 func longEntries(s string, short [11]byte) [][]byte {
-	var sum byte
-	for _, c := range short {
-		sum = (sum&1)<<7 + sum>>1 + c
-	}
+	sum := checksum(short)
 	chars := utf16.Encode([]rune(s))
 	n := (len(chars) + 12) / 13
 	var out [][]byte
@@ -93,6 +90,15 @@ func longEntries(s string, short [11]byte) [][]byte {
 		out = append(out, e)
 	}
 	return out
+}
+
+// checksum is what the entries of a long name have of the short one.
+func checksum(short [11]byte) byte {
+	var sum byte
+	for _, c := range short {
+		sum = (sum&1)<<7 + sum>>1 + c
+	}
+	return sum
 }
 
 var longOffsets = [13]int{1, 3, 5, 7, 9, 14, 16, 18, 20, 22, 24, 28, 30}
