@@ -22,6 +22,7 @@ func Types() []*resource.Type {
 		resource.TypeOf[MaintenanceServiceRequest](),
 		resource.TypeOf[APIServiceConfig](),
 		resource.TypeOf[UnattendedInstallStatus](),
+		resource.TypeOf[UpgradeStatus](),
 		resource.TypeOf[UniqueMachineToken](),
 		resource.TypeOf[Diagnostic](),
 		resource.TypeOf[Version](),

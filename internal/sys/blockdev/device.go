@@ -104,6 +104,19 @@ func (d *Device) WriteAt(b []byte, off int64) (int, error) { return d.f.WriteAt(
 // Sync returns when what was written is on the medium.
 func (d *Device) Sync() error { return d.f.Sync() }
 
+// Forget drops what the kernel has of the device in memory, so that it is read from the medium. What was not synced stays.
+func (d *Device) Forget() error {
+	conn, err := d.f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	if err := conn.Control(func(fd uintptr) { failed = unix.Fadvise(int(fd), 0, 0, unix.FADV_DONTNEED) }); err != nil {
+		return err
+	}
+	return os.NewSyscallError("fadvise "+d.f.Name(), failed)
+}
+
 // Close closes the device, and gives up the claim.
 func (d *Device) Close() error { return d.f.Close() }
 

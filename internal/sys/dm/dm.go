@@ -7,7 +7,9 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 	"unsafe"
@@ -96,6 +98,26 @@ func Remove(name string) error {
 		return fmt.Errorf("remove the mapped device %s: %w", name, err)
 	}
 	return nil
+}
+
+// Names returns the names of the devices that there are, sorted by their numbers as text. root is the directory that holds sys; empty means "/".
+func Names(root string) ([]string, error) {
+	files, err := filepath.Glob(filepath.Join("/", root, "sys/block/dm-*/dm/name"))
+	if err != nil {
+		return nil, fmt.Errorf("list mapped devices: %w", err)
+	}
+	var out []string
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // it went away meanwhile
+		}
+		if err != nil {
+			return nil, fmt.Errorf("list mapped devices: %w", err)
+		}
+		out = append(out, strings.TrimSpace(string(b)))
+	}
+	return out, nil
 }
 
 // The commands of dm-ioctl.h that are used here.

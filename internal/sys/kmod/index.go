@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -166,3 +168,6 @@ func (x *Index) Match(aliases ...string) (map[string][]string, error) {
 	}
 	return found, nil
 }
+
+// Builtin returns the names of the modules that the kernel has built in, sorted.
+func (x *Index) Builtin() []string { return slices.Sorted(maps.Keys(x.builtin)) }

@@ -107,6 +107,9 @@ func TestAPlanHasWhatIsNeededFirst(t *testing.T) {
 	if denied, err := x.PlanAliases(Options{Deny: []string{"virtio_pci"}}, "pci:v00001AF4d1sv0sd0bc01sc00i00"); len(denied) != 0 || err != nil {
 		t.Errorf("PlanAliases(denied) = %v, %v; want nothing", names(denied), err)
 	}
+	if d := cmp.Diff([]string{"ext4"}, x.Builtin()); d != "" {
+		t.Errorf("Builtin() (-want +got):\n%s", d)
+	}
 	if !x.Has("ext4") || !x.Has("crc32c-intel") || x.Has("nothing") {
 		t.Error("Has is wrong about ext4, crc32c-intel or nothing")
 	}

@@ -91,6 +91,7 @@ type Module struct {
 	References uint64
 	UsedBy     []string
 	State      string // Live, Loading, Unloading
+	Address    string // in hexadecimal, zeros if the kernel hides it; empty if it shows none
 }
 
 // ParseModules parses modules (proc_modules(5)).
@@ -106,6 +107,9 @@ func ParseModules(r io.Reader) ([]Module, error) {
 			return nil, l.errorf("%d columns; want at least 5", len(f))
 		}
 		m := Module{Name: f[0], State: f[4]}
+		if len(f) > 5 && strings.HasPrefix(f[5], "0x") {
+			m.Address = f[5]
+		}
 		if err := l.numbers(f[1:2], &m.Size); err != nil {
 			return nil, err
 		}

@@ -15,11 +15,16 @@ type Security struct {
 	ModuleSignatures bool
 	// SecureBoot: the firmware has verified what it started.
 	SecureBoot bool
+	// UKI: systemd's stub says that the kernel came in a unified kernel image.
+	UKI bool
 }
 
 // secureBootVariable is the variable SecureBoot of the global namespace (UEFI 2.10, section 3.3). The file has four bytes of
 // attributes before its value (the kernel's filesystems/efivarfs.rst).
 const secureBootVariable = "SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
+
+// stubVariable is set by systemd's stub of a unified kernel image (systemd-stub(7), "EFI variables").
+const stubVariable = "StubInfo-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
 
 // Security reads what the kernel tells about its protections. What it does not have, or hides, is off.
 func (r Reader) Security() (Security, error) {
@@ -39,6 +44,8 @@ func (r Reader) Security() (Security, error) {
 		return s, err
 	}
 	s.SecureBoot = len(boot) == 5 && boot[4] == 1
+	_, err = os.Stat(r.sysPath("firmware", "efi", "efivars", stubVariable))
+	s.UKI = err == nil
 	return s, nil
 }
 

@@ -15,8 +15,8 @@ func TestSecurity(t *testing.T) {
 	}{
 		{"nothing", nil, Security{}},
 		{"all on", map[string]string{
-			"sys/fs/selinux/enforce": "1", "sys/module/module/parameters/sig_enforce": "Y\n", variable: "\x06\x00\x00\x00\x01",
-		}, Security{SELinux: true, Enforcing: true, ModuleSignatures: true, SecureBoot: true}},
+			"sys/fs/selinux/enforce": "1", "sys/module/module/parameters/sig_enforce": "Y\n", variable: "\x06\x00\x00\x00\x01", "sys/firmware/efi/efivars/" + stubVariable: "\x06\x00\x00\x00s",
+		}, Security{SELinux: true, Enforcing: true, ModuleSignatures: true, SecureBoot: true, UKI: true}},
 		{"all there and off", map[string]string{
 			"sys/fs/selinux/enforce": "0", "sys/module/module/parameters/sig_enforce": "N\n", variable: "\x06\x00\x00\x00\x00",
 		}, Security{SELinux: true}},
