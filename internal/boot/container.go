@@ -22,6 +22,9 @@ func Plan(f Facts) ([]Step, error) {
 	p := planner{Facts: f}
 	switch f.Mode {
 	case Metal:
+		if err := f.fits(); err != nil {
+			return nil, fmt.Errorf("plan the boot: %w", err)
+		}
 		p.metal()
 		return p.steps, nil
 	case Container:

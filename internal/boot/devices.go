@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -46,6 +47,13 @@ func index() (*kmod.Index, kmod.Options, error) {
 		return nil, kmod.Options{}, err
 	}
 	o := kmod.Settings(params)
+	cpus, err := r.CPUInfo()
+	if err != nil {
+		return nil, kmod.Options{}, err
+	}
+	if len(cpus) > 0 {
+		o.Deny = append(o.Deny, hostOnly(cpus[0].Flags)...)
+	}
 	loaded, err := r.Modules()
 	if err != nil {
 		return nil, kmod.Options{}, err
@@ -54,6 +62,15 @@ func index() (*kmod.Index, kmod.Options, error) {
 		o.Loaded = append(o.Loaded, m.Name)
 	}
 	return x, o, nil
+}
+
+// hostOnly are modules that no alias loads in a virtual machine: they are for the host of others. A processor that says that it
+// could be one has them loaded otherwise. By their names they are loaded anywhere.
+func hostOnly(flags []string) []string {
+	if !slices.Contains(flags, "hypervisor") {
+		return nil
+	}
+	return []string{"kvm_amd", "kvm_intel"}
 }
 
 // load loads a plan; guessed says that its modules may have nothing to do on this machine.
@@ -98,14 +115,33 @@ func (d *Drivers) Present(ctx context.Context) ([]string, error) {
 		if err != nil {
 			return all, err
 		}
-		loaded, fresh, err := d.Aliases(ctx, aliases...)
-		all = append(all, loaded...)
-		errs = append(errs, err)
-		if !fresh || len(loaded) == 0 {
+		more := false
+		for _, list := range byNeed(aliases) {
+			loaded, fresh, err := d.Aliases(ctx, list...)
+			all = append(all, loaded...)
+			errs = append(errs, err)
+			more = more || fresh && len(loaded) > 0
+		}
+		if !more {
 			break
 		}
 	}
 	return all, errors.Join(errs...)
+}
+
+// byNeed parts what devices say that they are into what a start waits for, which is disks and network, and the rest: watchdogs,
+// sensors, processors.
+func byNeed(aliases []string) [][]string {
+	var first, rest []string
+	for _, a := range aliases {
+		if strings.HasPrefix(a, "virtio:") || strings.HasPrefix(a, "pci:") && (strings.Contains(a, "bc01sc") || strings.Contains(a, "bc02sc")) ||
+			strings.HasPrefix(a, "scsi:") || strings.HasPrefix(a, "vmbus:") || strings.HasPrefix(a, "xen:") {
+			first = append(first, a)
+		} else {
+			rest = append(rest, a)
+		}
+	}
+	return [][]string{first, rest}
 }
 
 // Aliases loads the modules for what devices say that they are. fresh is false if it has looked for all of them before.
@@ -276,6 +312,23 @@ func (kernelDevices) Mapped(name string) (string, error) {
 		return "", fmt.Errorf("find the mapped device %s: %w", name, err)
 	}
 	return node, nil
+}
+
+// Unmap implements Devices.
+func (kernelDevices) Unmap(prefix string) ([]string, error) {
+	names, err := dm.Names("")
+	var gone []string
+	for _, name := range names {
+		if !strings.HasPrefix(name, prefix) {
+			continue
+		}
+		if e := dm.Remove(name); e != nil {
+			err = errors.Join(err, e)
+			continue
+		}
+		gone = append(gone, name)
+	}
+	return gone, err
 }
 
 func mapped(name string) string { return filepath.Join("/dev/mapper", name) }

@@ -40,3 +40,26 @@ func TestModprobeIsAskedAsTheKernelDoes(t *testing.T) {
 		}
 	}
 }
+
+func TestAGuestIsNoHost(t *testing.T) {
+	if got := hostOnly([]string{"fpu", "svm"}); len(got) > 0 {
+		t.Errorf("on a machine of its own no alias loads %v", got)
+	}
+	if got := hostOnly([]string{"svm", "hypervisor"}); len(got) == 0 {
+		t.Error("in a virtual machine everything is loaded")
+	}
+}
+
+func TestDisksAndNetworkComeFirst(t *testing.T) {
+	got := byNeed([]string{
+		"cpu:type:x86,ven0002", "virtio:d00000001v00001AF4", "pci:v00008086d00002918sv00001AF4sd00001100bc06sc01i00",
+		"pci:v00008086d00002922sv00001AF4sd00001100bc01sc06i01", "pci:v00008086d000010D3sv00008086sd00000000bc02sc00i00", "acpi:PNP0103:",
+	})
+	want := [][]string{
+		{"virtio:d00000001v00001AF4", "pci:v00008086d00002922sv00001AF4sd00001100bc01sc06i01", "pci:v00008086d000010D3sv00008086sd00000000bc02sc00i00"},
+		{"cpu:type:x86,ven0002", "pci:v00008086d00002918sv00001AF4sd00001100bc06sc01i00", "acpi:PNP0103:"},
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("byNeed() (-want +got):\n%s", d)
+	}
+}

@@ -25,6 +25,9 @@ type Facts struct {
 	Hostname string
 	// EFI says that the firmware is UEFI and lets the system see its variables.
 	EFI bool
+	// CPUFlags are what the first processor can do; Cmdline is the kernel's command line. Of machines only.
+	CPUFlags []string
+	Cmdline  []proc.Param
 	// Files are the contents of files of /etc that the container runtime may have put there, by name; what was not there
 	// is missing. See [EtcNames].
 	Files map[string][]byte
@@ -68,6 +71,18 @@ func Gather(root string, getenv func(string) string) (Facts, error) {
 		f.EFI = true
 	}
 	var err error
+	if f.Mode == Metal {
+		cpus, err := r.CPUInfo()
+		if err == nil {
+			f.Cmdline, err = r.Cmdline()
+		}
+		if err != nil {
+			return f, fmt.Errorf("gather facts: %w", err)
+		}
+		if len(cpus) > 0 {
+			f.CPUFlags = cpus[0].Flags
+		}
+	}
 	if f.Mounts, err = r.MountInfo(); err != nil {
 		return f, fmt.Errorf("gather facts: %w", err)
 	}

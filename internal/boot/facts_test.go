@@ -13,12 +13,14 @@ import (
 func TestGather(t *testing.T) {
 	root := t.TempDir()
 	for name, text := range map[string]string{
-		"proc/thread-self/mountinfo":                    "1 2 0:1 / / rw - t s o\n",
-		fmt.Sprintf("proc/%d/cgroup", os.Getpid()):      "0::/x\n",
-		"proc/sys/kernel/hostname":                      "node-1\n",
-		"etc/hosts":                                     "127.0.0.1 localhost\n",
-		"etc/os-release":                                "ID=x\n",
-		"etc/other":                                     "not asked for\n",
+		"proc/thread-self/mountinfo":               "1 2 0:1 / / rw - t s o\n",
+		fmt.Sprintf("proc/%d/cgroup", os.Getpid()): "0::/x\n",
+		"proc/cpuinfo":                             "processor : 0\nflags : cx16 pni\n",
+		"proc/cmdline":                             "slab_nomerge pti=on\n",
+		"proc/sys/kernel/hostname":                 "node-1\n",
+		"etc/hosts":                                "127.0.0.1 localhost\n",
+		"etc/os-release":                           "ID=x\n",
+		"etc/other":                                "not asked for\n",
 		"etc/resolv.conf/a-directory-is-no-file-of-one": "",
 	} {
 		file := filepath.Join(root, name)
@@ -52,8 +54,8 @@ func TestGather(t *testing.T) {
 	}
 
 	env["PLATFORM"] = ""
-	if f, err := Gather(root, getenv); f.Mode != Metal || err != nil {
-		t.Errorf("Gather(without PLATFORM) = %s, %v; want metal", f.Mode, err)
+	if f, err := Gather(root, getenv); f.Mode != Metal || len(f.CPUFlags) != 2 || len(f.Cmdline) != 2 || err != nil {
+		t.Errorf("Gather(without PLATFORM) = %+v, %v; want metal", f, err)
 	}
 	if err := os.MkdirAll(filepath.Join(root, containerMarker), 0o755); err != nil {
 		t.Fatal(err)

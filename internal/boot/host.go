@@ -14,6 +14,7 @@ import (
 	"talos.internal/internal/sys/cgroup"
 	"talos.internal/internal/sys/devnode"
 	"talos.internal/internal/sys/mount"
+	"talos.internal/internal/sys/pcr"
 	"talos.internal/internal/sys/proc"
 	"talos.internal/internal/sys/process"
 )
@@ -27,6 +28,8 @@ type Host struct {
 	Machine   process.Machine
 	Services  Services // may be nil before there are any
 	Devices   Devices  // may be nil in a container, whose devices are the host's
+	// Extend measures into a register of the TPM, as pcr.Extend does; nil is no TPM.
+	Extend func(register int, data []byte) error
 }
 
 // Files are the operations on files that plans need. Paths are absolute and clean.
@@ -81,7 +84,7 @@ type Services interface {
 func NewHost(root string, services Services) *Host {
 	return &Host{
 		Mounts: mount.Kernel{Root: root}, Files: rooted(root), Groups: groups(root), Processes: processes{}, Machine: process.Kernel{},
-		Services: services, Devices: kernelDevices{new(Drivers)},
+		Services: services, Devices: kernelDevices{new(Drivers)}, Extend: pcr.Extend,
 	}
 }
 

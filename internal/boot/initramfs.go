@@ -7,6 +7,7 @@ import (
 
 	"talos.internal/internal/sys/dm"
 	"talos.internal/internal/sys/mount"
+	"talos.internal/internal/sys/pcr"
 	"talos.internal/internal/sys/proc"
 )
 
@@ -53,10 +54,14 @@ func InitramfsPlan(cmdline []proc.Param) ([]Step, error) {
 	spec.OnCorruption = "panic_on_corruption"
 	moved := []string{"/dev", mount.ProcPoint, mount.SysPoint, "/run"}
 	return []Step{
+		{Name: "say to the TPM that the initramfs has begun", Do: Measure(pcr.EnterInitrd), MayFail: lostMeasure},
+		{Name: "keep what the image was signed with for the TPM", Do: KeepFile{stubSignatures, PolicySignatures}, MayFail: lostMeasure},
+		{Name: "keep the key of that", Do: KeepFile{stubKey, PolicyKey}, MayFail: lostMeasure},
 		{Name: "keep the config that is built in", Do: KeepFile{InitramfsConfig, EmbeddedConfig}, MayFail: "the machine looks for a config elsewhere"},
 		{Name: "have what the root is checked and read with", Do: Modules{"dm_verity", "loop"}, Limit: 30 * time.Second},
 		{Name: "find the root", Do: FindRoot{spec}, Limit: rootWait},
 		{Name: "mount the root", Do: MountRoot{}, Limit: 30 * time.Second},
+		{Name: "say to the TPM that the initramfs ends", Do: Measure(pcr.LeaveInitrd), MayFail: lostMeasure},
 		{Name: "leave the initramfs", Do: SwitchRoot{NewRoot, moved}},
 	}, nil
 }

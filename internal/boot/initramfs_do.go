@@ -231,6 +231,8 @@ type Devices interface {
 	// Map makes a read-only mapped device; Mapped returns its path.
 	Map(name string, table dm.Table) error
 	Mapped(name string) (string, error)
+	// Unmap takes away the mapped devices whose names begin so, and returns those that are gone.
+	Unmap(prefix string) ([]string, error)
 	// SwitchRoot changes the root of this process.
 	SwitchRoot(root string, moved ...string) error
 }

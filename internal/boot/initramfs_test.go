@@ -124,7 +124,8 @@ func (f *fakeDevices) Loop(file string) (string, func(), error) {
 func (f *fakeDevices) Map(name string, table dm.Table) error {
 	return f.record("map %s to %s", name, strings.Split(table[0].Params, " ")[1])
 }
-func (f *fakeDevices) Mapped(string) (string, error) { return "/dev/dm-0", nil }
+func (f *fakeDevices) Unmap(prefix string) ([]string, error) { return []string{prefix + "STATE"}, nil }
+func (f *fakeDevices) Mapped(string) (string, error)         { return "/dev/dm-0", nil }
 func (f *fakeDevices) SwitchRoot(root string, _ ...string) error {
 	return f.record("switch to %s", root)
 }
@@ -144,7 +145,8 @@ func TestTheRootIsFound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	uuid := steps[2].Do.(FindRoot).Spec.PartitionUUID()
+	i := slices.IndexFunc(steps, func(s Step) bool { _, ok := s.Do.(FindRoot); return ok })
+	uuid := steps[i].Do.(FindRoot).Spec.PartitionUUID()
 	const onMedium = Medium + RootImage
 	for _, tc := range []struct {
 		name string

@@ -5,11 +5,13 @@ import (
 	"time"
 
 	"talos.internal/internal/sys/mount"
+	"talos.internal/internal/sys/pcr"
 )
 
 // metal plans the start of a machine, after the initramfs. The kernel and everything on it are its own.
 func (p *planner) metal() {
 	const safe = mount.NoSuid | mount.NoDev | mount.NoExec
+	p.try("say to the TPM that the node begins", lostMeasure, Measure(pcr.EnterMachined))
 	p.process()
 	p.try("let the three keys restart the machine in order, not at once", "the three keys restart the machine at once", ThreeKeys{})
 	for _, m := range FirstMounts() {
@@ -70,12 +72,16 @@ func EphemeralPlan() []Step {
 	return p.steps
 }
 
-// DriversPlan returns the steps for what Kubernetes needs of the kernel and nothing asks for. Nobody has to wait for them but
-// containers.
+// DriversPlan returns the steps for what volumes need of the kernel, and Kubernetes, and no device asks for. They are done beside
+// everything else that starts.
 func DriversPlan() []Step {
 	var p planner
+	// The kernel would load it for the first mount, which everything else waits for.
+	p.try("have the file system of the volumes", "the first mount takes longer", Modules{"xfs"})
 	p.try("have the modules that containers need and nothing asks for", "pods may not reach each other", Modules{"overlay", "br_netfilter"})
-	p.steps[0].Limit = time.Minute // beside everything else that starts
+	for i := range p.steps {
+		p.steps[i].Limit = time.Minute // they have to share the processor
+	}
 	for _, s := range bridgeSysctls {
 		p.try("set "+s.key, "the firewall does not see what goes from pod to pod on this machine", s)
 	}

@@ -23,7 +23,7 @@ func machine(t *testing.T) Facts {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	f := Facts{Mode: Metal, PID1: true, EFI: true}
+	f := Facts{Mode: Metal, PID1: true, EFI: true, Cmdline: closed}
 	if f.Mounts, err = proc.ParseMountInfo(r); err != nil {
 		t.Fatal(err)
 	}
@@ -34,6 +34,8 @@ func TestPlansOfAMachine(t *testing.T) {
 	golden(t, "metal", plan(t, machine(t)))
 	golden(t, "metal-ephemeral", EphemeralPlan())
 	golden(t, "metal-drivers", DriversPlan())
+	golden(t, "metal-world", WorldPlan())
+	golden(t, "metal-imagecache", ImageCachePlan("/dev/vda5"))
 	f := machine(t)
 	for _, kind := range []CauseKind{Terminated, Reboot, Shutdown} {
 		golden(t, "metal-stop-"+string(kind), stopPlan(t, f, Cause{Kind: kind}))
@@ -169,3 +171,48 @@ type probe struct{ f func() }
 func (probe) String() string { return "look" }
 
 func (p probe) run(_ context.Context, _ *Host, _ func(string)) error { p.f(); return nil }
+
+func TestImageCachesAreShownReadOnly(t *testing.T) {
+	const medium = "/run/medium/imagecache.img"
+	cache, _ := version(1)
+	for _, tc := range []struct {
+		name, partition string
+		files           map[string][]byte
+		want            []string
+	}{
+		{"none", "", nil, nil},
+		{"that of the disk", "/dev/vda5", nil, []string{"/dev/vda5 on " + ImageCacheDisk}},
+		{"both", "/dev/vda5", map[string][]byte{medium: cache}, []string{"/dev/vda5 on " + ImageCacheDisk, "loop:" + medium + " on " + ImageCacheMedium}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			f := machine(t)
+			m := machineMounts(t, f)
+			r := &recorder{}
+			h := host(m, r)
+			h.Devices = &fakeDevices{recorder: r, drives: map[string]drive{"/dev/vda5": {content: cache}}, files: tc.files}
+			if _, err := Run(t.Context(), plan(t, f), h, quiet); err != nil {
+				t.Fatal(err)
+			}
+			if failed, err := Run(t.Context(), ImageCachePlan(tc.partition), h, quiet); err != nil || len(failed) > 0 {
+				t.Fatalf("Run() = %v, %v", failed, err)
+			}
+			table, err := m.Table()
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, i := range table {
+				if !strings.HasPrefix(i.Point, "/system/imagecache/") {
+					continue
+				}
+				if !readOnly(i) || !i.HasOption("noexec") || i.Type != "squashfs" {
+					t.Errorf("%s is %s with %v; want squashfs, read-only, noexec", i.Point, i.Type, i.Options)
+				}
+				got = append(got, i.Source+" on "+i.Point)
+			}
+			if d := cmp.Diff(tc.want, got); d != "" {
+				t.Errorf("mounts (-want +got):\n%s", d)
+			}
+		})
+	}
+}

@@ -28,6 +28,7 @@ const (
 	CanDisks         Capability = "disks"
 	CanKernelParams  Capability = "kernel parameters"
 	CanKernelModules Capability = "kernel modules"
+	CanKernelLog     Capability = "kernel log" // to take it for the machine's own
 	CanUdev          Capability = "udev"
 	CanBootloader    Capability = "boot loader"
 	CanTimeSync      Capability = "time sync"
@@ -38,7 +39,7 @@ const (
 func Capabilities() []Capability {
 	return []Capability{
 		CanReboot, CanShutdown, CanReset, CanUpgrade, CanRollback, CanMeta, CanDisks, CanKernelParams, CanKernelModules,
-		CanUdev, CanBootloader, CanTimeSync, CanSetHostname,
+		CanKernelLog, CanUdev, CanBootloader, CanTimeSync, CanSetHostname,
 	}
 }
 
@@ -59,6 +60,7 @@ var lacks = map[Mode]map[Capability]lack{
 		CanDisks:         {"the disks belong to the host of the container", false},
 		CanKernelParams:  {"the parameters of the kernel belong to the host of the container", false},
 		CanKernelModules: {"the kernel belongs to the host of the container", false},
+		CanKernelLog:     {"the log of the kernel belongs to the host of the container", false},
 		CanUdev:          {"the devices belong to the host of the container", false},
 		CanBootloader:    {"a container has no boot loader", false},
 		CanTimeSync:      {"the clock belongs to the host of the container", false},

@@ -27,7 +27,7 @@ const (
 // Cause is why a node ends, and how.
 type Cause struct {
 	Kind CauseKind
-	// Grace is the time for all of it but First; zero means DefaultStopTime. Docker kills after 30 s.
+	// Grace is the time for all of it but First and Last; zero means DefaultStopTime. Docker kills after 30 s.
 	Grace time.Duration
 	// WipeState and WipeEphemeral are what a reset of a container removes.
 	WipeState, WipeEphemeral bool
@@ -39,6 +39,9 @@ type Cause struct {
 	// First are steps of the caller that need the services, such as leaving etcd. They have their own limits and come before
 	// everything else. That they fail is never a reason to stay.
 	First []Step
+	// Last are steps of the caller when nothing runs any more and everything is still mounted, such as writing logs. They have their own
+	// limits, and that they fail is never a reason to stay.
+	Last []Step
 }
 
 // DefaultStopTime fits into the 30 s after which a container runtime kills, with some to spare.
@@ -100,14 +103,16 @@ func StopPlan(f Facts, c Cause) ([]Step, error) {
 		add("ask what is left to end: pods, and what services left", "it is killed", share(12), SignalAll{syscall.SIGTERM})
 		add("kill what is left", "it may keep file systems busy", share(8), SignalAll{syscall.SIGKILL})
 	}
+	own(c.Last)
 	if f.Mode == Metal {
 		add("write to the disks what is not there yet", "the last writes may be lost", share(4), Sync{})
 		add("take off the volumes, the last first", "file systems are repaired by their journals at the next start", share(6), Unmount{
-			Below: []string{"/opt", "/var", "/system/state"},
+			Below: []string{"/opt", "/var", "/system/imagecache", "/system/state"},
 		})
+		add("close the encrypted volumes", "their partitions count as in use and are not wiped", share(2), CloseVolumes{})
 		own(c.Wipe)
 		add("close what is still mounted", "file systems are repaired by their journals at the next start", share(4), CloseDisks{})
-		add("write to the disks what is still not there", "the last writes may be lost", share(6), Sync{})
+		add("write to the disks what is still not there", "the last writes may be lost", share(4), Sync{})
 		return append(steps, Step{Name: "end: " + string(c.Kind), Do: end}), nil
 	}
 	var keep []string
@@ -304,6 +309,23 @@ func (s SyncPoints) run(ctx context.Context, h *Host, _ func(string)) error {
 		errs = append(errs, h.Files.SyncAt(p))
 	}
 	return errors.Join(errs...)
+}
+
+// VolumeDevice is what the names of the mapped devices of encrypted volumes begin with.
+const VolumeDevice = "luks2-"
+
+// CloseVolumes takes away the mapped devices of encrypted volumes. One that is in use stays.
+type CloseVolumes struct{}
+
+// String says so.
+func (CloseVolumes) String() string { return "take away the mapped devices " + VolumeDevice + "*" }
+
+func (CloseVolumes) run(_ context.Context, h *Host, say func(string)) error {
+	closed, err := h.Devices.Unmap(VolumeDevice)
+	if len(closed) > 0 {
+		say("closed " + strings.Join(closed, " "))
+	}
+	return err
 }
 
 // CloseDisks makes every file system on a disk read-only that is still mounted, since somebody keeps it busy. One that is so

@@ -262,3 +262,24 @@ func TestTheTableOfModes(t *testing.T) {
 		t.Error("a mode that is not known can reset")
 	}
 }
+
+func TestLastStepsComeWhenNothingRunsAndAllIsMounted(t *testing.T) {
+	for _, mode := range []Mode{Container, Metal} {
+		steps, err := StopPlan(Facts{Mode: mode, PID1: true}, Cause{Kind: Terminated, Last: []Step{{Name: "keep the logs", Do: Call{What: "x"}}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := map[string]int{}
+		for i, s := range steps {
+			if _, ok := at[s.Name]; !ok {
+				at[s.Name] = i
+			}
+			if _, ok := s.Do.(Unmount); ok && at["unmount"] == 0 {
+				at["unmount"] = i
+			}
+		}
+		if l := at["keep the logs"]; l < at["kill what is left"] || l > at["unmount"] || steps[l].MayFail == "" {
+			t.Errorf("%s: the last step is number %d of %v", mode, l, at)
+		}
+	}
+}

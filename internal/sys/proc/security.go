@@ -19,8 +19,8 @@ type Security struct {
 	UKI bool
 }
 
-// secureBootVariable is the variable SecureBoot of the global namespace (UEFI 2.10, section 3.3). The file has four bytes of
-// attributes before its value (the kernel's filesystems/efivarfs.rst).
+// secureBootVariable is the variable SecureBoot of the global namespace (UEFI 2.10, section 3.3), as the kernel names its file
+// (filesystems/efivarfs.rst).
 const secureBootVariable = "SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 
 // stubVariable is set by systemd's stub of a unified kernel image (systemd-stub(7), "EFI variables").
@@ -39,14 +39,22 @@ func (r Reader) Security() (Security, error) {
 		return s, err
 	}
 	s.ModuleSignatures = enforced == "Y"
-	boot, err := os.ReadFile(r.sysPath("firmware", "efi", "efivars", secureBootVariable))
+	boot, err := r.FirmwareVariable(secureBootVariable)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
 		return s, err
 	}
-	s.SecureBoot = len(boot) == 5 && boot[4] == 1
+	s.SecureBoot = len(boot) == 1 && boot[0] == 1
 	_, err = os.Stat(r.sysPath("firmware", "efi", "efivars", stubVariable))
 	s.UKI = err == nil
 	return s, nil
+}
+
+// FirmwareVariable reads the value of a variable of the firmware, by the name of its file. The error is fs.ErrNotExist
+// where there is no such variable, or no such firmware.
+func (r Reader) FirmwareVariable(file string) ([]byte, error) {
+	const attributes = 4 // bytes of them are before the value
+	data, err := os.ReadFile(r.sysPath("firmware", "efi", "efivars", file))
+	return data[min(attributes, len(data)):], err
 }
 
 // DMI is how the firmware describes the machine (SMBIOS types 0 and 1), as far as the kernel shows it as files (its

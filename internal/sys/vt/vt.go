@@ -10,13 +10,34 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// vtActivate is VT_ACTIVATE of linux/vt.h, which package unix does not have.
-const vtActivate = 0x5606
+// Requests of linux/vt.h and linux/tiocl.h, which package unix does not have.
+const (
+	vtActivate = 0x5606 // VT_ACTIVATE
+	// setKernelMessages is TIOCL_SETKMSGREDIRECT of TIOCLINUX (ioctl_console(2)).
+	setKernelMessages = 11
+)
+
+// KernelMessages has the kernel write its messages to one terminal, and not to whichever is shown. root is put before the path of the device.
+func KernelMessages(root string, number int) error {
+	f, err := os.OpenFile(Device(root, 0), os.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	request := [2]byte{setKernelMessages, byte(number)}
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), unix.TIOCLINUX, uintptr(unsafe.Pointer(&request)))
+	runtime.KeepAlive(&request)
+	if errno != 0 {
+		err = fmt.Errorf("have the kernel's messages on terminal %d: %w", number, errno)
+	}
+	return errors.Join(err, f.Close())
+}
 
 // Device returns the path of a terminal. root is put before it; empty means "/".
 func Device(root string, number int) string {

@@ -48,6 +48,9 @@ func TestOnlyTerminalsAreGiven(t *testing.T) {
 	if err := Give(root, 2, 50); !errors.Is(err, fs.ErrInvalid) {
 		t.Errorf("Give of a file = %v; want fs.ErrInvalid", err)
 	}
+	if err := KernelMessages(root, 1); err == nil {
+		t.Error("KernelMessages without terminals = nil; want an error")
+	}
 	if err := Show(root, 2); err == nil {
 		t.Error("Show without terminals = nil; want an error")
 	}
