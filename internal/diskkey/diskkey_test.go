@@ -278,7 +278,7 @@ func signed(t *testing.T, chip *swtpm.TPM) (*Keeper, func(firmware string, more 
 	if err != nil {
 		t.Fatal(err)
 	}
-	k := &Keeper{UUID: uuid, PolicyKey: key, Signatures: text, OpenTPM: func() (TPM, error) { return tpm.New(kept{chip}), nil }}
+	k := &Keeper{UUID: uuid, Stretch: 64, PolicyKey: key, Signatures: text, OpenTPM: func() (TPM, error) { return tpm.New(kept{chip}), nil }}
 	return k, func(firmware string, more ...string) {
 		chip.Restart()
 		extend := func(register int, words ...string) {
@@ -396,8 +396,8 @@ func TestRecovery(t *testing.T) {
 	boot("firmware")
 	d, key := newDisk(), tpmKey(0, 7)
 	o := format(t, d, k, State, key)
-	text, err := AddRecovery(d, o, []block.EncryptionKey{key})
-	if err != nil {
+	text := NewRecovery()
+	if err := AddRecovery(d, o, []block.EncryptionKey{key}, text); err != nil {
 		t.Fatal(err)
 	}
 	if len(text) != 48+7 || strings.Count(text, "-") != 7 {
@@ -407,7 +407,7 @@ func TestRecovery(t *testing.T) {
 	// A person writes it as a passphrase into the config, as it comes.
 	static := staticKey(1, " "+strings.ToUpper(strings.ReplaceAll(text, "-", " ")))
 	keys := []block.EncryptionKey{key, static}
-	o, err = Unlock(t.Context(), d, k, State, keys)
+	o, err := Unlock(t.Context(), d, k, State, keys)
 	if err != nil || o.Slot != luks.MaxSlots-1 {
 		t.Fatalf("Unlock = slot %d, %v; want %d", o.Slot, err, luks.MaxSlots-1)
 	}
@@ -421,7 +421,7 @@ func TestRecovery(t *testing.T) {
 		t.Errorf("slot %d opens it after it was sealed anew; want 0", got)
 	}
 	// A new one takes the place of the old one.
-	if _, err := AddRecovery(d, o, keys); err != nil {
+	if err := AddRecovery(d, o, keys, NewRecovery()); err != nil {
 		t.Fatal(err)
 	}
 	if got := opener(t, d, k, State, static); got != -1 {

@@ -54,6 +54,8 @@ type Keeper struct {
 	UUID string
 	// Salt is that of STATE; nil while it is not known.
 	Salt []byte
+	// Stretch is the memory that it takes to try a passphrase, in KiB; 0 is 64 MiB.
+	Stretch int
 	// OpenTPM opens the TPM; nil means that there is none.
 	OpenTPM func() (TPM, error)
 	// PolicyKey and Signatures are what the boot image brings: files in PEM and in JSON. Both are empty for an image that was not signed.
@@ -136,7 +138,7 @@ func (k *Keeper) plain(volume string, key block.EncryptionKey) (luks.Secret, err
 		if len(key.StaticPassphrase) == 0 {
 			return luks.Secret{}, errors.New("the passphrase is empty")
 		}
-		return k.lock(key, luks.Secret{Bytes: slices.Clone(key.StaticPassphrase)})
+		return k.lock(key, luks.Secret{Bytes: slices.Clone(key.StaticPassphrase), Memory: k.Stretch})
 	}
 	secret, err := nodeID(k.UUID, volume)
 	if err != nil {
@@ -282,8 +284,8 @@ func Identity(uuid string, key Key) []byte {
 // alphabet of recovery keys: without letters that are taken for others (Crockford's).
 const alphabet = "0123456789abcdefghjkmnpqrstvwxyz"
 
-// newRecovery returns a key that a person writes down: eight groups of six of 32 characters, 240 bits.
-func newRecovery() string {
+// NewRecovery returns a key that a person writes down: eight groups of six of 32 characters, 240 bits.
+func NewRecovery() string {
 	b := make([]byte, 48)
 	_, _ = rand.Read(b) // never fails (crypto/rand)
 	var out strings.Builder

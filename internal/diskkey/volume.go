@@ -270,12 +270,12 @@ func change(d Device, k *Keeper, volume string, key Key, h *luks.Header, c Chang
 	return luks.Apply(d, writes)
 }
 
-// AddRecovery gives a volume a recovery key in the last slot that is free, in place of the one that it may have had, and returns the key. It is
+// AddRecovery gives a volume a recovery key, which [NewRecovery] has made, in the last slot that is free, in place of the one that it may have had. It is
 // nowhere else: who does not write it down has lost it.
-func AddRecovery(d Device, o Opened, keys []block.EncryptionKey) (string, error) {
+func AddRecovery(d Device, o Opened, keys []block.EncryptionKey, text string) error {
 	h, err := luks.Read(d)
 	if err != nil {
-		return "", fmt.Errorf("make a recovery key: %w", err)
+		return fmt.Errorf("give a volume its recovery key: %w", err)
 	}
 	slot := luks.MaxSlots - 1
 	if have := recoverySlots(h); len(have) > 0 {
@@ -289,13 +289,12 @@ func AddRecovery(d Device, o Opened, keys []block.EncryptionKey) (string, error)
 			slot--
 		}
 	}
-	text := newRecovery()
 	writes, err := h.Put(o.Key, slot, luks.Secret{Bytes: normal(text), Random: true}, newNote(tokenRecovery, slot))
 	if err == nil {
 		err = luks.Apply(d, writes)
 	}
 	if err != nil {
-		return "", fmt.Errorf("make a recovery key: %w", err)
+		return fmt.Errorf("give a volume its recovery key: %w", err)
 	}
-	return text, nil
+	return nil
 }

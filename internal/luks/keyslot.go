@@ -22,6 +22,8 @@ type Secret struct {
 	Bytes []byte
 	// Random says that nobody can guess it: it is not stretched, which saves a start its time and memory.
 	Random bool
+	// Memory is what it takes to stretch one that is not random, in KiB; 0 is 64 MiB.
+	Memory int
 }
 
 const (
@@ -44,7 +46,11 @@ func newKDF(s Secret) kdf {
 	if s.Random {
 		return kdf{Type: "pbkdf2", Hash: "sha256", Iterations: iterations, Salt: salt}
 	}
-	return kdf{Type: "argon2id", Time: argonTime, Memory: argonMemory, CPUs: argonCPUs, Salt: salt}
+	k := kdf{Type: "argon2id", Time: argonTime, Memory: argonMemory, CPUs: argonCPUs, Salt: salt}
+	if s.Memory > 0 {
+		k.Memory = min(max(s.Memory, 8*k.CPUs), maxArgonMemory)
+	}
+	return k
 }
 
 func (k kdf) derive(secret []byte, size int) ([]byte, error) {

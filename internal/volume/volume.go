@@ -8,6 +8,8 @@ package volume
 
 import (
 	"context"
+	"slices"
+	"strings"
 
 	"talos.internal/controller"
 	"talos.internal/resource/block"
@@ -64,4 +66,20 @@ func Look(ctx context.Context, st state.Reader, id string) (w Where, why string,
 		return Failed, v.ErrorMessage, nil
 	}
 	return Unknown, "", nil
+}
+
+// Closed names the volumes whose keys the TPM has and that may still be opened at this start.
+func Closed(ctx context.Context, st state.Reader) (string, error) {
+	volumes, err := state.List[block.VolumeStatus](ctx, st)
+	if err != nil {
+		return "", err
+	}
+	var out []string
+	for _, v := range volumes {
+		over := []block.VolumePhase{block.PhasePrepared, block.PhaseReady, block.PhaseFailed, block.PhaseMissing}
+		if s := v.Spec(); s.TPMEncryptionOptions != nil && !slices.Contains(over, s.Phase) {
+			out = append(out, v.Metadata().ID())
+		}
+	}
+	return strings.Join(out, " "), nil
 }

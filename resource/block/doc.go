@@ -28,6 +28,7 @@ func Types() []*resource.Type {
 		resource.TypeOf[VolumeConfig](),
 		resource.TypeOf[VolumeStatus](),
 		resource.TypeOf[VolumeLifecycle](),
+		resource.TypeOf[RecoveryKey](),
 		resource.TypeOf[VolumeMountRequest](),
 		resource.TypeOf[VolumeMountStatus](),
 		resource.TypeOf[MountRequest](),
