@@ -142,10 +142,10 @@ func TestEditsAreWhatOthersRead(t *testing.T) {
 		if !bytes.Equal(read(t, v, "EFI/Linux/talos-B+1.efi"), c) || !bytes.Equal(read(t, v, "EFI/Linux/talos-A.efi"), content("EFI/Linux/talos-A.efi", 1_000_000)) {
 			t.Error("contents are others after an upgrade in place")
 		}
-		if x, err = v.Overwrite("loader/loader.conf", "conf", "CONF"); err == nil {
+		if _, err := v.Overwrite("loader/loader.conf", "conf", "CONF"); err == nil {
 			t.Error("text that is there many times was changed")
 		}
-		if x, err = v.Overwrite("EFI/BOOT/BOOTX64.EFI", "EFI/BOOT/BOOTX64.EFI\nEFI/", "1234567890123456789012345"); err == nil {
+		if _, err := v.Overwrite("EFI/BOOT/BOOTX64.EFI", "EFI/BOOT/BOOTX64.EFI\nEFI/", "1234567890123456789012345"); err == nil {
 			t.Error("text that is there many times was changed")
 		}
 	}

@@ -2,7 +2,6 @@ package install
 
 import (
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -10,6 +9,7 @@ import (
 	"strings"
 
 	"talos.internal/internal/gpt"
+	"talos.internal/internal/pe"
 )
 
 // Blob is something that is copied to the disk as it is.
@@ -79,52 +79,11 @@ func ReadRootHash(uki Blob) (RootHash, error) {
 	return RootHash{}, errors.New("read the root hash of a UKI: its command line has no roothash=")
 }
 
-// section returns a section of a PE file (Microsoft's PE format, "section table"), of at most 64 KiB.
+// section returns a section of a PE file, of at most 64 KiB.
 func section(b Blob, name string) ([]byte, error) {
-	const (
-		maxSections = 96
-		maxSection  = 64 << 10
-	)
-	le := binary.LittleEndian
-	at := func(off int64, n int) ([]byte, error) {
-		if off < 0 || off > b.Size-int64(n) {
-			return nil, fmt.Errorf("the file has %d bytes, and says that there is something at %d", b.Size, off)
-		}
-		out := make([]byte, n)
-		if _, err := b.Reader.ReadAt(out, off); err != nil && !errors.Is(err, io.EOF) {
-			return nil, err
-		}
-		return out, nil
-	}
-	dos, err := at(0, 64)
+	f, err := pe.Read(io.NewSectionReader(b.Reader, 0, b.Size))
 	if err != nil {
 		return nil, err
 	}
-	start := int64(le.Uint32(dos[60:]))
-	head, err := at(start, 24)
-	if err != nil {
-		return nil, err
-	}
-	if string(dos[:2]) != "MZ" || string(head[:4]) != "PE\x00\x00" {
-		return nil, errors.New("the file is no PE program")
-	}
-	n := int(le.Uint16(head[6:]))
-	if n > maxSections {
-		return nil, fmt.Errorf("the file has %d sections; expected at most %d", n, maxSections)
-	}
-	table, err := at(start+24+int64(le.Uint16(head[20:])), n*40)
-	if err != nil {
-		return nil, err
-	}
-	for s := table; len(s) > 0; s = s[40:] {
-		if strings.TrimRight(string(s[:8]), "\x00") != name {
-			continue
-		}
-		size := min(le.Uint32(s[8:]), le.Uint32(s[16:]))
-		if size > maxSection {
-			return nil, fmt.Errorf("section %s has %d bytes; expected at most %d", name, size, maxSection)
-		}
-		return at(int64(le.Uint32(s[20:])), int(size))
-	}
-	return nil, fmt.Errorf("the file has no section %s", name)
+	return f.Content(name, 64<<10)
 }

@@ -5,7 +5,11 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
+	"slices"
 
+	"talos.internal/internal/gpt"
 	"talos.internal/internal/superblock"
 	"talos.internal/internal/sys/blockdev"
 )
@@ -61,14 +65,14 @@ func Execute(ctx context.Context, p Plan, r *Recorder, a Assets, say func(Step))
 		if say != nil {
 			say(s)
 		}
-		if err := do(ctx, s, r, a, buf); err != nil {
+		if err := do(ctx, p, s, r, a, buf); err != nil {
 			return fmt.Errorf("write to %s: %s: %w", p.Disk, s, err)
 		}
 	}
 	return nil
 }
 
-func do(ctx context.Context, s Step, r *Recorder, a Assets, buf []byte) error {
+func do(ctx context.Context, p Plan, s Step, r *Recorder, a Assets, buf []byte) error {
 	switch s.Do {
 	case OpFlush:
 		return r.Sync()
@@ -83,6 +87,12 @@ func do(ctx context.Context, s Step, r *Recorder, a Assets, buf []byte) error {
 		return err
 	case OpCopy:
 		return copyBlob(ctx, s, r, a.blob(s.Asset), buf)
+	case OpCheck:
+		return compare(ctx, s, r, a.blob(s.Asset), buf)
+	case OpTable:
+		return changeTable(p, s, r)
+	case OpMeta:
+		return changeMeta(s, r)
 	}
 	return fmt.Errorf("unknown operation %q", s.Do)
 }
@@ -143,9 +153,14 @@ func Inspect(name string, d Device) (Disk, error) {
 }
 
 // Wipe makes partitions of a disk empty, by their labels, or without labels the whole disk. disk is a path. The error wraps
-// blockdev.ErrBusy if one of its partitions is still in use; then, as after a refusal, nothing was changed.
+// blockdev.ErrBusy if one of those partitions is still in use, or for the whole disk any; then, as after a refusal, nothing was
+// changed. Partitions that are not named may be in use: the root of the running system is one.
 func Wipe(ctx context.Context, disk string, labels []string) error {
-	d, err := blockdev.Claim(disk)
+	open := blockdev.Claim
+	if len(labels) > 0 {
+		open = blockdev.Share // the running system's root is on the same disk
+	}
+	d, err := open(disk)
 	if err != nil {
 		return fmt.Errorf("wipe %s: %w", disk, err)
 	}
@@ -158,6 +173,13 @@ func Wipe(ctx context.Context, disk string, labels []string) error {
 	if err != nil {
 		return err
 	}
+	if len(labels) > 0 {
+		release, err := claim(disk, p.Table, labels)
+		if err != nil {
+			return fmt.Errorf("wipe %s: %w", disk, err)
+		}
+		defer release()
+	}
 	if err := Execute(ctx, p, &Recorder{Target: d}, Assets{}, nil); err != nil {
 		return err
 	}
@@ -165,4 +187,39 @@ func Wipe(ctx context.Context, disk string, labels []string) error {
 		return nil
 	}
 	return d.Reread(ctx)
+}
+
+// claim takes the partitions with labels from the kernel, so that nobody has them mounted, until release is called. A file has no
+// partitions that anybody could have.
+func claim(disk string, table *gpt.Table, labels []string) (release func(), err error) {
+	var claimed []io.Closer
+	release = func() {
+		for _, c := range claimed {
+			_ = c.Close() // nothing was written by way of it
+		}
+	}
+	if st, err := os.Stat(disk); err != nil || st.Mode().IsRegular() {
+		return release, err
+	}
+	disks, err := blockdev.List("")
+	if err != nil {
+		return nil, err
+	}
+	i := slices.IndexFunc(disks, func(d blockdev.Disk) bool { return d.Path() == disk })
+	if i < 0 {
+		return nil, fmt.Errorf("the kernel has no such disk: %w", fs.ErrNotExist)
+	}
+	for _, p := range disks[i].Partitions {
+		entry := slices.IndexFunc(table.Partitions, func(e gpt.Partition) bool { return e.Number == p.Number })
+		if entry < 0 || !slices.Contains(labels, table.Partitions[entry].Label) {
+			continue
+		}
+		c, err := blockdev.Claim(p.Path())
+		if err != nil {
+			release()
+			return nil, err
+		}
+		claimed = append(claimed, c)
+	}
+	return release, nil
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"flag"
 	"fmt"
@@ -18,6 +17,7 @@ import (
 
 	"talos.internal/internal/gpt"
 	"talos.internal/internal/metastore"
+	"talos.internal/internal/pe"
 	"talos.internal/internal/superblock"
 	"talos.internal/internal/sys/blockdev"
 )
@@ -26,21 +26,14 @@ var update = flag.Bool("update", false, "write golden files")
 
 const hashText = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
 
-// program is a PE file with one section.
+// program is a PE file with one section more than a stub has.
 func program(name, content string) []byte {
-	b := make([]byte, 512)
-	copy(b, "MZ")
-	binary.LittleEndian.PutUint32(b[60:], 64)
-	copy(b[64:], "PE\x00\x00")
-	binary.LittleEndian.PutUint16(b[64+6:], 1)
-	binary.LittleEndian.PutUint16(b[64+20:], 16)
-	s := b[64+24+16:]
-	copy(s, name)
-	binary.LittleEndian.PutUint32(s[8:], uint32(len(content)))
-	binary.LittleEndian.PutUint32(s[16:], 512)
-	binary.LittleEndian.PutUint32(s[20:], 512)
-	b = append(b, content...)
-	return append(b, make([]byte, 1024-len(b))...)
+	stub, err := os.ReadFile("../pe/testdata/stub.efi")
+	var b bytes.Buffer
+	if err := errors.Join(err, pe.Append(&b, stub, []pe.Part{{Name: name, Data: []byte(content)}})); err != nil {
+		panic(err) // the stub is there, or no test is of use
+	}
+	return b.Bytes()
 }
 
 func blob(b []byte) Blob {
@@ -412,9 +405,9 @@ func TestReadRootHash(t *testing.T) {
 		{"other section", program(".linux", "x"), "no section .cmdline"},
 		{"no hash", program(".cmdline", "quiet"), "no roothash="},
 		{"short hash", program(".cmdline", "roothash=0011"), "expected 64 hexadecimal digits"},
-		{"not a program", []byte("#!/bin/sh"), "says that there is something at 0"},
-		{"text", bytes.Repeat([]byte("x"), 1000), "something at"},
-		{"cut", program(".cmdline", "x")[:300], "says that there is something at"},
+		{"not a program", []byte("#!/bin/sh"), "not a sound PE file"},
+		{"text", bytes.Repeat([]byte("x"), 1000), "not a sound PE file"},
+		{"cut", program(".cmdline", "x")[:300], "it ends after"},
 	} {
 		if _, err := ReadRootHash(blob(tc.uki)); err == nil || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%s: ReadRootHash = %v; want %q", tc.name, err, tc.want)

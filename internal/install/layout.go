@@ -36,8 +36,8 @@ const (
 )
 
 // LoaderConf is the boot loader's configuration (loader.conf(5)) after an installation: slot A, at once; whoever holds a key down at the
-// start sees the menu, but cannot edit a command line.
-const LoaderConf = "default talos-a*\ntimeout 0\neditor no\n"
+// start sees the menu, but cannot edit a command line. An upgrade replaces the pattern, in place and by one of the same length.
+const LoaderConf = "default talos-a*.efi\ntimeout 0\neditor no\n"
 
 // Partition is one of the system's partitions.
 type Partition struct {

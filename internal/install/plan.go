@@ -42,12 +42,22 @@ type Request struct {
 	Seed string
 	// Time is what files on the EFI partition get.
 	Time time.Time
+	// Files are further small files of the EFI partition, as keys that the boot loader enrols, and LoaderConf further lines of its
+	// configuration, each with a line break.
+	Files      []File
+	LoaderConf string
 	// Meta is what META has at first.
 	Meta metastore.Values
 	// Wipe destroys what is on the disk. Without it a disk that has something is refused.
 	Wipe bool
 	// Image leaves out the room for EPHEMERAL, for a disk image that is written to a larger disk later.
 	Image bool
+}
+
+// File is a small file of the EFI partition.
+type File struct {
+	Path string // from the partition's root, with slashes
+	Data string
 }
 
 // Op is what a step does.
@@ -59,6 +69,9 @@ const (
 	OpWrite Op = "write" // write Data
 	OpCopy  Op = "copy"  // write all of Asset
 	OpFlush Op = "flush" // wait until all writes are on the medium
+	OpCheck Op = "check" // read it back, and compare it with what was copied
+	OpTable Op = "table" // give the partition Label the GUID Data, in the table as it is then, and wait for it
+	OpMeta  Op = "meta"  // make the Changes Data to META as it is then, and wait for it
 )
 
 // Step is one step of a plan. Steps can be compared.
@@ -69,6 +82,7 @@ type Step struct {
 	Size   int64  // bytes
 	Data   string
 	Asset  Asset
+	Label  string
 }
 
 // String returns the step as a log has it.
@@ -153,7 +167,10 @@ func check(r Request) error {
 	return nil
 }
 
-type builder struct{ steps []Step }
+type builder struct {
+	steps []Step
+	conf  string // the default of loader.conf that the steps make, if they change it
+}
 
 func (b *builder) zero(what string, offset, size int64) {
 	b.steps = append(b.steps, Step{Do: OpZero, What: what, Offset: offset, Size: size})
@@ -218,10 +235,16 @@ func (b *builder) partition(r Request, p gpt.Partition) error {
 
 func (b *builder) esp(r Request, p gpt.Partition) error {
 	id := sha256.Sum256([]byte(r.Seed + "\x00ESP"))
-	files := map[string]Asset{PathBootLoader: AssetBootLoader, PathUKIA: AssetUKI}
+	assets := map[string]Asset{PathBootLoader: AssetBootLoader, PathUKIA: AssetUKI}
+	texts := map[string]string{PathLoaderConf: LoaderConf + r.LoaderConf}
+	files := []fat32.File{{Path: PathBootLoader, Size: r.BootLoader}, {Path: PathUKIA, Size: r.UKI}, {Path: PathLoaderConf, Size: int64(len(texts[PathLoaderConf]))}}
+	for _, f := range r.Files {
+		texts[f.Path] = f.Data
+		files = append(files, fat32.File{Path: f.Path, Size: int64(len(f.Data))})
+	}
 	extents, err := fat32.Layout(fat32.Options{
 		Size: p.Size, Offset: p.Offset, SectorSize: r.Disk.SectorSize, Label: p.Label, ID: binary.LittleEndian.Uint32(id[:]), Time: r.Time,
-	}, []fat32.File{{Path: PathBootLoader, Size: r.BootLoader}, {Path: PathUKIA, Size: r.UKI}, {Path: PathLoaderConf, Size: int64(len(LoaderConf))}})
+	}, files)
 	if err != nil {
 		return err
 	}
@@ -232,10 +255,10 @@ func (b *builder) esp(r Request, p gpt.Partition) error {
 			b.zero("EFI, tables", at, e.Size)
 		case e.File == "":
 			b.write("EFI, file system", at, e.Data)
-		case files[e.File] != "":
-			b.copy("EFI, "+e.File, at, e.Size, files[e.File])
+		case assets[e.File] != "":
+			b.copy("EFI, "+e.File, at, e.Size, assets[e.File])
 		default:
-			b.write("EFI, "+e.File, at, LoaderConf)
+			b.write("EFI, "+e.File, at, texts[e.File])
 		}
 	}
 	return nil
