@@ -16,6 +16,7 @@ import (
 	"talos.internal/internal/buildinfo"
 	"talos.internal/internal/image"
 	"talos.internal/internal/image/assets"
+	"talos.internal/internal/image/bootkeys"
 	"talos.internal/internal/image/oci"
 	"talos.internal/internal/metastore"
 )
@@ -31,6 +32,7 @@ type machineFlags struct {
 	disk               assets.DiskOptions
 	meta, formats      []string
 	size               int64
+	keys, enroll       string
 }
 
 // profiles are what "imager machine" makes besides what a machine boots from. Each returns the files that it made.
@@ -71,6 +73,25 @@ func profiles() map[string]func(context.Context, *machineFlags, *assets.Builder)
 	}
 }
 
+// secure is the beginning of the profiles of a build that is signed: "secureboot-iso" is "iso", signed.
+const secure = "secureboot-"
+
+// chosen reads the profiles of a command line. A build is signed or not as a whole, since its parts are in one folder.
+func chosen(args []string) (names []string, signed bool, err error) {
+	known := slices.Sorted(maps.Keys(profiles()))
+	for i, arg := range args {
+		name, isSecure := strings.CutPrefix(arg, secure)
+		if profiles()[name] == nil {
+			return nil, false, fmt.Errorf("no profile %s; there are %s, and all of them with %s before", arg, strings.Join(known, ", "), secure)
+		}
+		if i > 0 && isSecure != signed {
+			return nil, false, fmt.Errorf("profile %s: one build is signed or not as a whole; build the others into another folder, by --machine", arg)
+		}
+		names, signed = append(names, name), isSecure
+	}
+	return names, signed, nil
+}
+
 // writeInstaller makes the installer image as an OCI layout of its own.
 func writeInstaller(layout string, b *assets.Builder) error {
 	layers, err := os.MkdirTemp(b.Dir, ".layers-")
@@ -87,23 +108,29 @@ func writeInstaller(layout string, b *assets.Builder) error {
 
 func machineCommand(f *files, say func(string, ...any)) *cobra.Command {
 	var m machineFlags
-	names := slices.Sorted(maps.Keys(profiles()))
+	names := strings.Join(slices.Sorted(maps.Keys(profiles())), ", ")
 	usual := []string{"iso", "metal"}
 	cmd := &cobra.Command{
 		Use:   "machine [PROFILE...]",
-		Short: "build what a machine boots from, and of it: " + strings.Join(names, ", "),
-		Long: "Builds kernel, initramfs, root file system and unified kernel image, and of these what the profiles name: " + strings.Join(names, ", ") +
-			".\nWithout a profile: " + strings.Join(usual, ", ") + ".",
+		Short: "build what a machine boots from, and of it: " + names,
+		Long: "Builds kernel, initramfs, root file system and unified kernel image, and of these what the profiles name: " + names +
+			".\nWithout a profile: " + strings.Join(usual, ", ") + ".\n\nWith " + secure + " before its name a profile is for Secure Boot: boot loader and unified kernel image are signed\n" +
+			"by the keys of --secureboot-keys, which 'talosctl gen secureboot' makes, the image says what its start may unseal,\nand disk and medium bring the keys along for a firmware in setup mode.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				args = usual
 			}
-			for _, name := range args {
-				if profiles()[name] == nil {
-					return fmt.Errorf("no profile %s; there are %s", name, strings.Join(names, ", "))
+			args, signed, err := chosen(args)
+			if err != nil {
+				return err
+			}
+			var keys *assets.SecureBoot
+			if signed {
+				if keys, err = m.secureBoot(); err != nil {
+					return err
 				}
 			}
-			return explain(m.run(cmd.Context(), f, args, cmd.ErrOrStderr(), say))
+			return explain(m.run(cmd.Context(), f, args, keys, cmd.ErrOrStderr(), say))
 		},
 	}
 	flags := cmd.Flags()
@@ -113,9 +140,13 @@ func machineCommand(f *files, say func(string, ...any)) *cobra.Command {
 	flags.BoolVar(&m.built, "built", false, "take our own programs as they are among the components' results, instead of building them")
 	flags.BoolVar(&m.boot.Quick, "quick", false, "pack the root file system fast instead of small: for who changes something and tries it")
 	flags.StringVar(&m.config, "embedded-config-path", "", "a machine config that is built into the initramfs")
+	flags.StringArrayVar(&m.boot.Extensions, "system-extension-image", nil, "the folder of an OCI layout with system extensions that become part of the image; may be repeated")
 	flags.StringVar(&m.cache, "image-cache", "", "the folder of an OCI layout whose images disk and ISO bring along")
 	flags.StringArrayVar(&m.meta, "meta", nil, "a value of the disk image's META partition, KEY=VALUE; may be repeated")
 	flags.StringSliceVar(&m.formats, "disk-format", []string{"raw"}, "formats of the disk image: raw, qcow2")
+	flags.StringVar(&m.keys, "secureboot-keys", "_out", "the folder of the keys, for profiles with "+secure)
+	flags.StringVar(&m.enroll, "secureboot-enroll", string(assets.EnrollManual),
+		"how a firmware in setup mode gets the keys: "+string(assets.EnrollManual)+" (in the boot loader's menu) or "+string(assets.EnrollForce)+" (by itself)")
 	flags.Int64Var(&m.size, "image-disk-size", 0, "size of the disk image in MiB; 0 is the least that holds the system")
 	return cmd
 }
@@ -123,7 +154,16 @@ func machineCommand(f *files, say func(string, ...any)) *cobra.Command {
 // machineDir is where the results are by default.
 const machineDir = "_out/machine"
 
-func (m *machineFlags) run(ctx context.Context, f *files, profile []string, log io.Writer, say func(string, ...any)) error {
+// secureBoot reads the keys.
+func (m *machineFlags) secureBoot() (*assets.SecureBoot, error) {
+	k, err := bootkeys.Load(m.keys)
+	if err != nil {
+		return nil, err
+	}
+	return assets.NewSecureBoot(k, assets.Enrollment(m.enroll))
+}
+
+func (m *machineFlags) run(ctx context.Context, f *files, profile []string, keys *assets.SecureBoot, log io.Writer, say func(string, ...any)) error {
 	_, components, err := f.specs(nil)
 	if err != nil {
 		return err
@@ -149,7 +189,7 @@ func (m *machineFlags) run(ctx context.Context, f *files, profile []string, log 
 	}
 	b := &assets.Builder{
 		Images: &image.Builder{Components: components, Arch: runtime.GOARCH, Debian: source, Log: say},
-		Spec:   specs[0], Init: filepath.Join(f.results, image.Node, initProgram), Dir: m.out,
+		Spec:   specs[0], Init: filepath.Join(f.results, image.Node, initProgram), Dir: m.out, Secure: keys,
 	}
 	return m.build(ctx, b, profile)
 }

@@ -462,7 +462,7 @@ func TestInstallerAndImageCache(t *testing.T) {
 // The size of a medium follows that of its files, whatever kind of FAT32 that takes.
 func TestAnISOImageIsHardlyLargerThanItsFiles(t *testing.T) {
 	for _, size := range []int64{1, 30 << 20, 60 << 20, 90 << 20, 600 << 20, 3 << 30} {
-		m, err := planISO(map[string]int64{UKI: 20 << 20, BootLoader: 1 << 17, Root: size, ImageCache: 1 << 20}, [32]byte{1})
+		m, err := planISO(map[string]int64{UKI: 20 << 20, BootLoader: 1 << 17, Root: size, ImageCache: 1 << 20}, nil, [32]byte{1})
 		if err != nil {
 			t.Errorf("%d MiB: %v", size>>20, err)
 			continue

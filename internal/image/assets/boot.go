@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"talos.internal/internal/image"
@@ -41,6 +42,8 @@ type Builder struct {
 	Spec   image.Spec // of the root file system, expanded: see [image.MachineSpec]
 	Init   string     // path of the program that is PID 1 of the initramfs
 	Dir    string     // where the files are written; it exists
+	// Secure signs what firmware and boot loader start; nil signs nothing.
+	Secure *SecureBoot
 }
 
 // Options are what differs from one build to another.
@@ -48,6 +51,8 @@ type Options struct {
 	Args   []string // for the kernel, after our own
 	Config []byte   // a machine config that is built in; nil is none
 	Quick  bool     // the root file system is packed fast instead of small, for who changes and tries
+	// Extensions are OCI layouts with system extensions, which become part of the root file system.
+	Extensions []string
 }
 
 // Packages are the Debian packages that a machine is made of besides those of the images, for a lock. source is asked for the name
@@ -79,7 +84,16 @@ func (b *Builder) Boot(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	params, err := b.root(ctx, k, deb.Name(), o.Quick)
+	spool, err := os.MkdirTemp(b.Dir, ".extensions-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(spool) // all of it is in the root file system then
+	more, err := b.extensions(o.Extensions, k, spool)
+	if err != nil {
+		return err
+	}
+	params, err := b.root(ctx, k, deb.Name(), more, o.Quick)
 	if err != nil {
 		return err
 	}
@@ -91,19 +105,22 @@ func (b *Builder) Boot(ctx context.Context, o Options) error {
 		b.write(Cmdline, strings.NewReader(args+"\n")),
 		b.writeEntry(Kernel, k.Image),
 		b.initramfs(ctx, k, o.Config),
-		b.unify(ctx, k.Release, args),
+		b.Unify(ctx, k.Release),
 	)
 }
 
 // root makes the root file system and its hash tree.
-func (b *Builder) root(ctx context.Context, k *kernel.Kernel, kernelPackage string, quick bool) (verity.Params, error) {
-	modules, err := k.Select(ctx, kernel.Node(), kernel.Boot()...)
+func (b *Builder) root(ctx context.Context, k *kernel.Kernel, kernelPackage string, more additions, quick bool) (verity.Params, error) {
+	modules, err := k.Select(ctx, kernel.Node(), slices.Concat(kernel.Boot(), more.modules)...)
 	if err != nil {
 		return verity.Params{}, err
 	}
 	b.log("kernel %s: %d modules in the root", k.Release, len(modules.Names()))
 	tree, err := b.Images.Tree(ctx, b.Spec, modules.Entries(), kernelPackage)
 	if err != nil {
+		return verity.Params{}, err
+	}
+	if err := more.addTo(tree); err != nil {
 		return verity.Params{}, err
 	}
 	name := b.path("." + Root)
@@ -167,8 +184,9 @@ func (b *Builder) initramfs(ctx context.Context, k *kernel.Kernel, config []byte
 	return errors.Join(b.write(Initramfs, r), r.Close())
 }
 
-// unify makes the unified kernel image of what was written before, and puts the boot loader beside it.
-func (b *Builder) unify(ctx context.Context, release, args string) error {
+// Unify makes the unified kernel image of kernel, initramfs and command line, which were written before, and puts the boot loader beside
+// it: both signed, if there are keys. release is the kernel's, as uname -r prints it.
+func (b *Builder) Unify(ctx context.Context, release string) error {
 	deb, err := b.Images.Debian.Package(ctx, loaderPackage)
 	if err != nil {
 		return err
@@ -183,7 +201,14 @@ func (b *Builder) unify(ctx context.Context, release, args string) error {
 	if !hasLoader || !hasStub {
 		return fmt.Errorf("package %s has no boot loader or no stub for %s: %w", deb.Name(), machine, fs.ErrNotExist)
 	}
-	if err := b.writeEntry(BootLoader, loader); err != nil {
+	program, err := content(loader)
+	if err != nil {
+		return err
+	}
+	if program, err = b.Secure.sign(program); err != nil {
+		return fmt.Errorf("%s: %w", BootLoader, err)
+	}
+	if err := b.write(BootLoader, bytes.NewReader(program)); err != nil {
 		return err
 	}
 	stub, err := content(stubFile)
@@ -198,18 +223,23 @@ func (b *Builder) unify(ctx context.Context, release, args string) error {
 	if err != nil {
 		return err
 	}
-	var unified bytes.Buffer
-	err = uki.Build(&unified, stub, []uki.Part{
-		{Name: ".osrel", Data: []byte(image.OSRelease())},
-		{Name: ".cmdline", Data: []byte(args)},
-		{Name: ".uname", Data: []byte(release)},
-		{Name: ".initrd", Data: archive},
-		{Name: ".linux", Data: kernel},
-	})
+	line, err := os.ReadFile(b.path(Cmdline))
 	if err != nil {
 		return err
 	}
-	return b.write(UKI, &unified)
+	args := strings.TrimSuffix(string(line), "\n")
+	var unified bytes.Buffer
+	err = uki.Image{
+		OSRelease: []byte(image.OSRelease()), Cmdline: args, Release: release, Initramfs: archive, Kernel: kernel, PCRKey: b.Secure.pcrKey(),
+	}.Write(&unified, stub)
+	if err != nil {
+		return fmt.Errorf("%s: %w", UKI, err)
+	}
+	signed, err := b.Secure.sign(unified.Bytes())
+	if err != nil {
+		return fmt.Errorf("%s: %w", UKI, err)
+	}
+	return b.write(UKI, bytes.NewReader(signed))
 }
 
 func (b *Builder) path(name string) string { return filepath.Join(b.Dir, name) }

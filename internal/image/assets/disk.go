@@ -53,6 +53,7 @@ func (b *Builder) WriteDisk(ctx context.Context, o DiskOptions) error {
 		Disk: install.Disk{Name: Disk, Size: o.Size, SectorSize: o.SectorSize}, Image: true,
 		UKI: assets.UKI.Size, Root: assets.Root.Size, BootLoader: assets.BootLoader.Size, ImageCache: assets.ImageCache.Size,
 		RootHash: hash, Seed: fmt.Sprintf("%x", assets.UKI.SHA256), Time: rootfs.Epoch, Meta: o.Meta,
+		Files: b.Secure.files(), LoaderConf: b.Secure.lines(),
 	})
 	if err != nil {
 		return err

@@ -28,6 +28,7 @@ type medium struct {
 	fat    []fat32.Extent // offsets from fatAt
 	layout *iso.Layout
 	table  []gpt.Write
+	small  map[string]string // contents of small files, by their paths in the EFI partition
 }
 
 const (
@@ -36,9 +37,6 @@ const (
 	gptBackup = 34 * 512
 )
 
-// isoConf is the boot loader's configuration on a medium: it starts the only entry there is.
-const isoConf = "timeout 0\neditor no\n"
-
 // isoFiles are the names in the EFI partition of the files of the medium's root.
 func isoFiles() map[string]string {
 	return map[string]string{
@@ -46,10 +44,15 @@ func isoFiles() map[string]string {
 	}
 }
 
-// planISO plans a medium with files of those sizes, by their names in the root. id makes the medium's GUIDs and serial number.
-func planISO(sizes map[string]int64, id [32]byte) (*medium, error) {
-	m := &medium{}
-	files := []fat32.File{{Path: "loader/loader.conf", Size: int64(len(isoConf))}}
+// planISO plans a medium with files of those sizes, by their names in the root, and small files in the EFI partition only. id makes the
+// medium's GUIDs and serial number.
+func planISO(sizes map[string]int64, small []install.File, id [32]byte) (*medium, error) {
+	m := &medium{small: map[string]string{}}
+	var files []fat32.File
+	for _, f := range small {
+		m.small[f.Path] = f.Data
+		files = append(files, fat32.File{Path: f.Path, Size: int64(len(f.Data))})
+	}
 	var total int64
 	for _, name := range []string{UKI, BootLoader, Root, ImageCache} { // in this order, so that it is the same each time
 		if size, ok := sizes[name]; ok {
@@ -121,7 +124,8 @@ func (b *Builder) WriteISO(ctx context.Context, cache bool) error {
 		sizes[name] = blob.Size
 		contents[isoFiles()[name]] = io.NewSectionReader(blob.Reader, 0, blob.Size)
 	}
-	m, err := planISO(sizes, a.UKI.SHA256)
+	small := append([]install.File{{Path: install.PathLoaderConf, Data: b.Secure.isoConf()}}, b.Secure.files()...)
+	m, err := planISO(sizes, small, a.UKI.SHA256)
 	if err != nil {
 		return fmt.Errorf("plan %s: %w", ISO, err)
 	}
@@ -148,9 +152,10 @@ func (m *medium) write(ctx context.Context, f *os.File, contents map[string]io.R
 			return err
 		}
 		var err error
+		text, isSmall := m.small[e.File]
 		switch {
-		case e.File == "loader/loader.conf":
-			_, err = f.WriteAt([]byte(isoConf), fatAt+e.Offset)
+		case isSmall:
+			_, err = f.WriteAt([]byte(text), fatAt+e.Offset)
 		case e.File != "":
 			_, err = io.Copy(io.NewOffsetWriter(f, fatAt+e.Offset), contents[e.File])
 		case !e.Zero: // a new file is zero

@@ -26,7 +26,8 @@ type Manifest struct {
 	Arch     string `json:"arch"`     // as GOARCH
 	RootHash string `json:"rootHash"` // of the root file system, in hex
 	Cmdline  string `json:"cmdline"`
-	Files    []File `json:"files"` // in the order of their names
+	Signer   string `json:"signer,omitempty"` // SHA-256 of the certificate that Secure Boot has to trust, in hex; empty if nothing is signed
+	Files    []File `json:"files"`            // in the order of their names
 }
 
 // File is a file of the manifest.
@@ -52,7 +53,7 @@ func (b *Builder) WriteManifest(ctx context.Context, made map[string]bool) error
 	if err != nil {
 		return err
 	}
-	m := Manifest{Version: buildinfo.Version, Arch: b.Images.Arch, RootHash: fmt.Sprintf("%x", p.Root), Cmdline: strings.TrimSpace(string(line))}
+	m := Manifest{Version: buildinfo.Version, Arch: b.Images.Arch, RootHash: fmt.Sprintf("%x", p.Root), Cmdline: strings.TrimSpace(string(line)), Signer: b.Secure.signer()}
 	for _, name := range outputs() {
 		if !made[name] {
 			if err := os.Remove(b.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {

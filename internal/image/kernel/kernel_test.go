@@ -351,3 +351,42 @@ func FuzzReadInfo(f *testing.F) {
 		}
 	})
 }
+
+func TestModulesOfOthersAreInTheIndex(t *testing.T) {
+	k := read(t)
+	entry := func(name string, data []byte) rootfs.Entry {
+		return rootfs.Bytes("usr/lib/modules/"+name, 0o600, data)
+	}
+	snd := module(t, "name=snd", "depends=")
+	names, err := k.Add(
+		entry(release+"/extra/gadget.ko.xz", module(t, "name=gadget", "alias=usb:v1p2*", "depends=snd")),
+		entry(release+"/kernel/sound/core/snd.ko.xz", snd), // the package's own, which the root would not have
+	)
+	if d := cmp.Diff([]string{"gadget", "snd"}, names); d != "" || err != nil {
+		t.Fatalf("Add (-want +got):\n%s%v", d, err)
+	}
+	set, err := k.Select(t.Context(), nil, names...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff([]string{"snd", "gadget"}, set.Names()); d != "" {
+		t.Errorf("Names (-want +got):\n%s", d)
+	}
+	if got := string(set.dep()); !strings.Contains(got, "extra/gadget.ko.xz: kernel/sound/core/snd.ko.xz\n") {
+		t.Errorf("modules.dep = %s", got)
+	}
+	if got := string(set.alias()); !strings.Contains(got, "alias usb:v1p2* gadget\n") {
+		t.Errorf("modules.alias = %s", got)
+	}
+	for name, e := range map[string]rootfs.Entry{
+		"of another kernel":     entry("6.12.9-other/extra/x.ko.xz", snd),
+		"not compressed":        entry(release+"/extra/x.ko", snd),
+		"another of its name":   entry(release+"/extra/tun.ko.xz", module(t, "name=tun", "depends=virtio")),
+		"what is built in":      entry(release+"/extra/in-kernel.ko.xz", snd),
+		"compressed by another": entry(release+"/extra/x.ko.zst", snd),
+	} {
+		if _, err := read(t).Add(e); !errors.Is(err, ErrFormat) {
+			t.Errorf("%s: %v; want ErrFormat", name, err)
+		}
+	}
+}
