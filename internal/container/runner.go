@@ -68,7 +68,7 @@ type Runner struct {
 
 // Run implements supervise.Runner. Its error is an *ExitError, or says what could not be done.
 func (r Runner) Run(ctx context.Context, env supervise.Env) error {
-	img, imgConfig, err := r.Client.image(ctx, System, r.Spec.Image, env.Log)
+	img, imgConfig, err := r.image(ctx, env.Log)
 	if err != nil {
 		return err
 	}
@@ -112,16 +112,18 @@ func (r Runner) run(ctx, nsctx context.Context, conn *client.Client, img client.
 	for _, d := range spec.Devices {
 		specOpts = append(specOpts, oci.WithDevices(d, d, "rwm"))
 	}
-	top, err := r.Client.twin(start, img)
+	root, err := r.rootfs(start, img, spec)
 	if err != nil {
 		return err
 	}
-	root, err := r.Client.root(start, spec.ID, top)
-	if err != nil {
-		return err
+	made := []client.NewContainerOpts{
+		client.WithContainerLabels(spec.Labels),
+		client.WithRuntime(runtimeName, &options.Options{Root: r.Client.opts.RuncRoot}), client.WithSpec(rendered, specOpts...),
 	}
-	c, err := conn.NewContainer(start, spec.ID, client.WithImage(img), client.WithContainerLabels(spec.Labels),
-		client.WithRuntime(runtimeName, &options.Options{Root: r.Client.opts.RuncRoot}), client.WithSpec(rendered, specOpts...))
+	if img != nil {
+		made = append(made, client.WithImage(img))
+	}
+	c, err := conn.NewContainer(start, spec.ID, made...)
 	if err != nil {
 		return fmt.Errorf("make container %s: %w", spec.ID, err)
 	}

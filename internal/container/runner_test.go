@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -98,6 +99,51 @@ func TestContainers(t *testing.T) {
 		}
 		if m := <-u.started; !strings.HasPrefix(m, "Container show started with PID ") {
 			t.Errorf("it was said that %q", m)
+		}
+	})
+
+	t.Run("a folder in place of an image", func(t *testing.T) {
+		dir, err := os.MkdirTemp("/dev/shm", "ctd") // overlayfs keeps what is written there, as it does on a machine
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer os.RemoveAll(dir)
+		root := filepath.Join(dir, "root")
+		build := exec.Command("go", "build", "-o", filepath.Join(root, "program"), "./testdata/program")
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := build.CombinedOutput(); err != nil {
+			t.Fatalf("build the program: %v\n%s", err, out)
+		}
+		data := t.TempDir()
+		if err := os.WriteFile(filepath.Join(data, "file"), []byte("from the host"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		for _, readonly := range []bool{true, false} {
+			s := Spec{
+				ID: "folder", Rootfs: root, Scratch: filepath.Join(dir, "scratch"), Args: []string{"./program", "show", "me"}, Dir: "/", User: &User{},
+				Mounts: []Mount{{Source: data, Target: "/data", Options: []string{"ro"}}}, Privileged: true, ReadonlyRootfs: readonly,
+				MaskedPaths: []string{"/proc/kcore"}, ReadonlyPaths: []string{}, Cgroup: "/talos-test/folder",
+			}
+			u := begin(Runner{Client: c, Spec: s})
+			if err := u.end(t); err != nil {
+				t.Fatalf("Run = %v; log:\n%s\n%s", err, u.log, d.log)
+			}
+			written := "write open /data/written: read-only file system <nil>"
+			if readonly {
+				written = "write open /data/written: read-only file system open /new: read-only file system"
+			}
+			for _, want := range []string{"args [show me] uid 0", `data "from the host" <nil>`, written} {
+				if !strings.Contains(u.log.String(), want) {
+					t.Errorf("the log has no %q; it is:\n%s", want, u.log)
+				}
+			}
+			if left, err := os.ReadDir(root); err != nil || len(left) != 1 {
+				t.Errorf("the folder has %v, %v; want the program alone", left, err)
+			}
+		}
+		s := Spec{ID: "folder", Rootfs: filepath.Join(dir, "none"), Scratch: filepath.Join(dir, "scratch"), Args: []string{"x"}}
+		if err := begin(Runner{Client: c, Spec: s}).end(t); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("Run without the folder = %v; want fs.ErrNotExist", err)
 		}
 	})
 

@@ -22,6 +22,9 @@ type Spec struct {
 	ID string
 	// Image is a full reference; if containerd does not have it, it is pulled.
 	Image string
+	// Rootfs is a folder of this machine that is the root file system, in place of an image's. It is not written to: for what the
+	// container writes, and for places that mounts need, Scratch is a folder of its own, which each run empties.
+	Rootfs, Scratch string
 	// Args are the program and its arguments; empty takes the image's entry point and command.
 	Args []string
 	// Env are further variables, as KEY=value; they come after the image's.
@@ -55,6 +58,10 @@ type Spec struct {
 	NoSeccomp bool
 	// MayGainPrivileges turns no_new_privs off.
 	MayGainPrivileges bool
+	// HideKernel hides from a privileged container all the same what others do not see of the kernel, or may not write.
+	HideKernel bool
+	// MaskedPaths are hidden in the container, ReadonlyPaths cannot be written there; nil takes what every container has.
+	MaskedPaths, ReadonlyPaths []string
 	// Devices are files in the host's /dev that it has too.
 	Devices []string
 	// NoFile is the limit of open files; zero is 1048576. Where the host may not go as high, it is as high as it may.
@@ -113,10 +120,18 @@ func Render(namespace string, s Spec, img imagespec.ImageConfig, h Host) (*specs
 	out.Linux.RootfsPropagation = s.RootfsPropagation
 	renderNamespaces(out, s, h)
 	if s.Privileged {
-		out.Linux.MaskedPaths, out.Linux.ReadonlyPaths = nil, nil
+		if !s.HideKernel {
+			out.Linux.MaskedPaths, out.Linux.ReadonlyPaths = nil, nil
+		}
 		out.Linux.Resources.Devices = []specs.LinuxDeviceCgroup{{Allow: true, Access: "rwm"}}
 	} else if h.Seccomp && !s.NoSeccomp {
 		out.Linux.Seccomp = seccomp.DefaultProfile(out)
+	}
+	if s.MaskedPaths != nil {
+		out.Linux.MaskedPaths = s.MaskedPaths
+	}
+	if s.ReadonlyPaths != nil {
+		out.Linux.ReadonlyPaths = s.ReadonlyPaths
 	}
 	return out, nil
 }

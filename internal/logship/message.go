@@ -165,7 +165,7 @@ func (m *Message) pairs(line string) {
 		if !ok || name == "" || strings.ContainsAny(name, " \"\t") {
 			return
 		}
-		value := after
+		var value string
 		if strings.HasPrefix(after, `"`) {
 			quoted, err := strconv.QuotedPrefix(after)
 			if err != nil {

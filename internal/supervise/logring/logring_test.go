@@ -408,3 +408,36 @@ func FuzzWriter(f *testing.F) {
 		}
 	})
 }
+
+func TestRingsTellsOfThoseThatComeAndGo(t *testing.T) {
+	s, err := NewSet(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Ring("a")
+	closed := func(c <-chan struct{}) bool {
+		select {
+		case <-c:
+			return true
+		default:
+			return false
+		}
+	}
+	rings, changed := s.Rings()
+	if len(rings) != 1 || rings["a"] != s.Ring("a") || closed(changed) {
+		t.Errorf("Rings() = %v; want a, and no change", rings)
+	}
+	s.Ring("b")
+	if !closed(changed) {
+		t.Error("a ring came, and nobody was told")
+	}
+	_, changed = s.Rings()
+	s.Remove("nothing")
+	if closed(changed) {
+		t.Error("told of a ring that was not there")
+	}
+	s.Remove("a")
+	if !closed(changed) {
+		t.Error("a ring went, and nobody was told")
+	}
+}

@@ -12,10 +12,11 @@ import (
 
 // Set is the logs of all services, by id. Its methods are safe for concurrent use.
 type Set struct {
-	codec *codec
-	limit int
-	mu    sync.Mutex
-	rings map[string]*Ring
+	codec   *codec
+	limit   int
+	mu      sync.Mutex
+	rings   map[string]*Ring
+	changed chan struct{} // closed when a ring comes or goes
 }
 
 // NewSet returns an empty set. limit is the memory in bytes that each ring takes at most; 0 is [DefaultLimit], and less
@@ -42,6 +43,7 @@ func (s *Set) Ring(id string) *Ring {
 	if !ok {
 		r = &Ring{codec: s.codec, limit: s.limit}
 		s.rings[id] = r
+		s.wake()
 	}
 	return r
 }
@@ -61,11 +63,31 @@ func (s *Set) IDs() []string {
 	return slices.Sorted(maps.Keys(s.rings))
 }
 
+// Rings returns the rings by service, in a map of the caller's, and a channel that is closed when one comes or goes after that.
+func (s *Set) Rings() (map[string]*Ring, <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.changed == nil {
+		s.changed = make(chan struct{})
+	}
+	return maps.Clone(s.rings), s.changed
+}
+
+func (s *Set) wake() {
+	if s.changed != nil {
+		close(s.changed)
+		s.changed = nil
+	}
+}
+
 // Remove forgets the log of service id. Its readers come to an end, and what its writers still write is thrown away.
 func (s *Set) Remove(id string) {
 	s.mu.Lock()
 	r, ok := s.rings[id]
 	delete(s.rings, id)
+	if ok {
+		s.wake()
+	}
 	s.mu.Unlock()
 	if ok {
 		r.close()
