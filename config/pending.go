@@ -12,10 +12,10 @@ import (
 // of the root document. Who makes one work removes it here; nothing is ever ignored in silence.
 var pending = []string{
 	// The node, its API and its system.
-	"machine.features", "machine.logging", "debug",
-	"EnvironmentConfig", "EtcFileConfig", "EventSinkConfig", "KmsgLogConfig", "KernelModuleConfig", "OOMConfig",
-	"SecurityProfileConfig", "SysctlConfig", "SysfsConfig", "UdevRulesConfig", "WatchdogTimerConfig",
-	"SideroLinkConfig", "ExtensionServiceConfig", "PCIDriverRebindConfig", "ContainerConfig",
+	"machine.features", "debug",
+	"EnvironmentConfig", "EtcFileConfig", "EventSinkConfig", "OOMConfig",
+	"SecurityProfileConfig", "UdevRulesConfig", "WatchdogTimerConfig",
+	"SideroLinkConfig", "PCIDriverRebindConfig", "ContainerConfig",
 	// Fields without a successor.
 	"machine.files", "machine.disks",
 	// Kubernetes.

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
+	"errors"
+	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -14,9 +16,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"talos.internal/controller/controllertest"
+	"talos.internal/internal/diskkey"
 	"talos.internal/internal/gpt"
 	"talos.internal/internal/install"
+	"talos.internal/internal/pe"
 	"talos.internal/internal/sys/blockdev"
+	"talos.internal/internal/sys/dm"
 	"talos.internal/internal/sys/mount"
 	"talos.internal/resource"
 	"talos.internal/resource/block"
@@ -28,20 +33,15 @@ import (
 // assets are small, and belong together.
 func assets() install.Assets {
 	line := "roothash=" + strings.Repeat("ab", 32)
-	uki := make([]byte, 1024)
-	copy(uki, "MZ")
-	binary.LittleEndian.PutUint32(uki[60:], 64)
-	copy(uki[64:], "PE\x00\x00\x00\x00\x01\x00")
-	s := uki[64+24:]
-	copy(s, ".cmdline")
-	binary.LittleEndian.PutUint32(s[8:], uint32(len(line)))
-	binary.LittleEndian.PutUint32(s[16:], 512)
-	binary.LittleEndian.PutUint32(s[20:], 512)
-	copy(uki[512:], line)
+	stub, err := os.ReadFile("../../pe/testdata/stub.efi")
+	var uki bytes.Buffer
+	if err := errors.Join(err, pe.Append(&uki, stub, []pe.Part{{Name: ".cmdline", Data: []byte(line)}})); err != nil {
+		panic(err) // the stub is there, or no test is of use
+	}
 	blob := func(b []byte) install.Blob {
 		return install.Blob{Reader: bytes.NewReader(b), Size: int64(len(b)), SHA256: sha256.Sum256(b)}
 	}
-	return install.Assets{UKI: blob(uki), Root: blob(bytes.Repeat([]byte("root"), 3000)), BootLoader: blob([]byte("loader"))}
+	return install.Assets{UKI: blob(uki.Bytes()), Root: blob(bytes.Repeat([]byte("root"), 3000)), BootLoader: blob([]byte("loader"))}
 }
 
 type nothingToClose struct{}
@@ -56,11 +56,27 @@ type rig struct {
 	meta    *Meta
 	persist int
 	reboots []string
+
+	measured []string
 }
 
 func run(t *testing.T, setup func(*machine), test func(r *rig)) {
 	t.Helper()
-	r := &rig{}
+	m := newMachine()
+	setup(m)
+	start(t, m, nil, test)
+}
+
+// start starts a machine with the disks that it has. keys are those of its encrypted volumes.
+func start(t *testing.T, m *machine, keys *diskkey.Keeper, test func(r *rig)) {
+	t.Helper()
+	startMeasured(t, m, keys, func(int, []byte) error { return nil }, test)
+}
+
+// startMeasured has a TPM as well.
+func startMeasured(t *testing.T, m *machine, keys *diskkey.Keeper, measure func(int, []byte) error, test func(r *rig)) {
+	t.Helper()
+	r := &rig{m: m}
 	deps := Deps{
 		Kernel: kernelOf{r},
 		Watch:  func(ctx context.Context, changed func(string)) error { return r.m.watch(ctx, changed) },
@@ -74,9 +90,11 @@ func run(t *testing.T, setup func(*machine), test func(r *rig)) {
 	r.meta = NewMeta(deps.Kernel)
 	deps.Meta = r.meta
 	r.mounts = mount.NewMemory("/var", "/system/state", "/var/mnt")
-	deps.Mounts = r.mounts
-	r.m = newMachine()
-	setup(r.m)
+	deps.Mounts, deps.Keys = r.mounts, keys
+	deps.Measure = func(register int, data []byte) error {
+		r.measured = append(r.measured, fmt.Sprintf("%d: %s", register, data[:5]))
+		return measure(register, data)
+	}
 	controllertest.Run(t, func(h *controllertest.Harness) {
 		r.Harness = h
 		test(r)
@@ -88,11 +106,13 @@ type kernelOf struct{ r *rig }
 
 func (k kernelOf) List() ([]blockdev.Disk, error)                       { return k.r.m.List() }
 func (k kernelOf) Open(name string, how Access) (Device, error)         { return k.r.m.Open(name, how) }
+func (k kernelOf) Map(n, u string, s dm.CryptSpec) (string, error)      { return k.r.m.Map(n, u, s) }
+func (k kernelOf) Unmap(n string) error                                 { return k.r.m.Unmap(n) }
 func (k kernelOf) SwapOn(name string) error                             { return k.r.m.SwapOn(name) }
 func (k kernelOf) SwapOff(name string) error                            { return k.r.m.SwapOff(name) }
 func (k kernelOf) Grow(p string, f block.FilesystemType, s int64) error { return k.r.m.Grow(p, f, s) }
-func (k kernelOf) Format(ctx context.Context, n string, f block.FilesystemType, l string, s int64) error {
-	return k.r.m.Format(ctx, n, f, l, s)
+func (k kernelOf) Format(ctx context.Context, n string, f block.FilesystemSpec, s int64) error {
+	return k.r.m.Format(ctx, n, f, s)
 }
 
 // installed puts the system on a disk.
@@ -127,13 +147,17 @@ func TestAnInstalledDiskGetsItsVolumesOnTheFirstBoot(t *testing.T) {
 		installed(m, "vda")
 	}, func(r *rig) {
 		controllertest.Want(r.Harness, block.SystemDiskID, block.SystemDisk{DiskID: "vda", DevPath: "/dev/vda"})
+		// Whether it is to be encrypted is not known before there is a config.
+		r.wantVolume("STATE", "missing", func(s block.VolumeStatus) bool {
+			return s.Phase == block.PhaseMissing && strings.Contains(s.ErrorMessage, "made when there is a machine config")
+		})
+		controllertest.WantNever[block.VolumeStatus](r.Harness, "EPHEMERAL")
+		r.config(root)
 		state := r.wantVolume("STATE", "ready", ready)
 		if state.Location != "/dev/vda5" || state.Filesystem != block.FilesystemXFS || state.Size != install.SizeState {
 			t.Errorf("STATE = %+v", state)
 		}
 		controllertest.WantThat(r.Harness, "STATE", "mounted at /system/state", func(m *resource.Typed[block.MountStatus]) bool { return m.Spec().Target == "/system/state" })
-		controllertest.WantNever[block.VolumeStatus](r.Harness, "EPHEMERAL")
-		r.config(root)
 		ephemeral := r.wantVolume("EPHEMERAL", "ready", ready)
 		if ephemeral.Location != "/dev/vda6" || ephemeral.Size < 7<<30 {
 			t.Errorf("EPHEMERAL = %+v", ephemeral)
@@ -171,10 +195,11 @@ func TestWithoutAnInstallationNothingIsMade(t *testing.T) {
 func TestBeforeTheDisksAreLookedAtNothingIsMissing(t *testing.T) {
 	run(t, func(*machine) {}, func(r *rig) {
 		r.Settle()
-		s, err := state.Get[block.VolumeStatus](t.Context(), r.State, "STATE")
+		s, err := state.Get[block.VolumeStatus](t.Context(), r.State, "META")
 		if err != nil || s.Spec().Phase != block.PhaseWaiting {
-			t.Errorf("STATE at once = %v, %v; want waiting", s, err)
+			t.Errorf("META at once = %v, %v; want waiting", s, err)
 		}
+		controllertest.WantNever[block.VolumeStatus](r.Harness, "STATE") // how it is opened is in META
 		r.Advance(5 * time.Second)
 		r.wantVolume("STATE", "missing", func(s block.VolumeStatus) bool { return s.Phase == block.PhaseMissing })
 	})
@@ -309,7 +334,7 @@ func TestWhatIsNotPossibleIsSaidAndNothingIsDestroyed(t *testing.T) {
 		{"read-only", user(`disk.serial == "RO"`, "") + "  minSize: 1GiB\n", "vdd is read-only"},
 		{"no such disk", user(`disk.serial == "NONE"`, "") + "  minSize: 1GiB\n", `no disk matches disk.serial == "NONE"`},
 		{"dying disk", user(`disk.serial == "DEAD"`, "") + "  minSize: 1GiB\n", "vde cannot be read"},
-		{"encryption", user(`disk.serial == "SMALL"`, "encryption:\n  provider: luks2\n  keys:\n    - slot: 0\n      nodeID: {}\n") + "  minSize: 100MiB\n", "the config asks for encryption"},
+		{"encryption without keys", user(`disk.serial == "SMALL"`, "encryption:\n  provider: luks2\n  keys:\n    - slot: 0\n      nodeID: {}\n") + "  minSize: 100MiB\n", "no place for keys of encrypted volumes"},
 		{"a directory to be promoted", root + "---\napiVersion: v1alpha1\nkind: VolumeConfig\nname: ETCD\n", "does not make ETCD a volume of its own"},
 		{"an existing volume that is nowhere", root + "---\napiVersion: v1alpha1\nkind: ExistingVolumeConfig\nname: data\ndiscovery:\n  volumeSelector:\n    match: volume.label == \"X\"\n", "no disk or partition matches"},
 		{"an existing volume that is two", root + "---\napiVersion: v1alpha1\nkind: ExistingVolumeConfig\nname: data\ndiscovery:\n  volumeSelector:\n    match: volume.name == \"talosmeta\" || volume.partition_label == \"EFI\" || volume.partition_label == \"ROOT-A\"\n", "it is not clear which is meant"},
@@ -491,6 +516,14 @@ func TestOfSeveralSystemsTheOneThatWasStartedCounts(t *testing.T) {
 	for guid, want := range map[string]string{"": "sda", "g": "sdb", "x": "sda"} {
 		if got, others := systemDisk(list, guid); got != want || len(others) != 1 {
 			t.Errorf("systemDisk(%q) = %s, %v; want %s", guid, got, others, want)
+		}
+	}
+}
+
+func TestAllocationGroups(t *testing.T) {
+	for _, tc := range []struct{ size, least, want int64 }{{10 << 30, 0, 0}, {10 << 30, 1 << 30, 0}, {10 << 30, 3 << 30, 3}, {10 << 30, 64 << 30, 2}} {
+		if got := groups(tc.size, tc.least); got != tc.want {
+			t.Errorf("groups(%d, %d) = %d; want %d", tc.size, tc.least, got, tc.want)
 		}
 	}
 }

@@ -25,6 +25,12 @@ type facts struct {
 	status map[string]block.VolumeStatus
 	// pending has the waves in which a volume is still to be made.
 	pending map[int64]string
+	// Of encrypted volumes: those that are open, and those that their keys do not open.
+	opened   map[string]opened
+	refused  map[string]refusal
+	keys     bool // there is a place for their keys
+	salted   bool // the salt of STATE is known
+	measured bool // STATE was measured
 }
 
 // found is what was discovered on a device.
@@ -48,13 +54,16 @@ const (
 	create  verb = "create"
 	format  verb = "format"
 	grow    verb = "grow"
+	encrypt verb = "encrypt" // make an encrypted volume, and open it
+	unlock  verb = "unlock"
+	resync  verb = "change keys" // of a volume that is open
 )
 
 // decide returns the status of a volume, and what is to be done for it. before is its last status, or the zero one.
 func decide(id string, c block.VolumeConfig, f facts, before block.VolumeStatus) (block.VolumeStatus, action) {
 	s := block.VolumeStatus{Type: c.Type, ParentID: c.ParentID, MountSpec: c.Mount, Symlink: c.Symlink, EncryptionProvider: block.EncryptionNone}
-	if c.Encryption.Provider != block.EncryptionNone {
-		return fail(s, before, "the config asks for encryption, which this version does not have; the volume is not made in clear instead")
+	if c.Encryption.Provider != block.EncryptionNone && !f.keys {
+		return fail(s, before, "the config asks for encryption, and there is no place for keys of encrypted volumes; the volume is not made in clear instead")
 	}
 	if promotable[id] != "" && c.Type == block.VolumePartition {
 		return fail(s, before, "this version does not make %s a volume of its own; it is a directory of EPHEMERAL", id)
@@ -83,7 +92,7 @@ func decide(id string, c block.VolumeConfig, f facts, before block.VolumeStatus)
 	if at == nil {
 		return absent(id, c, f, s, before)
 	}
-	return present(c, f, s, before, *at)
+	return present(id, c, f, s, before, *at)
 }
 
 // label is what a file system is called: XFS has at most 12 characters.
@@ -104,7 +113,7 @@ func locate(id string, c block.VolumeConfig, f facts) (at *found, why string) {
 	if c.Type == block.VolumeDisk {
 		// A disk that has the volume already comes first, whatever else matches.
 		i := slices.IndexFunc(matches, func(v found) bool {
-			return v.Label == label(id) && v.Name == c.Provisioning.FilesystemSpec.Type.String()
+			return v.Label == label(id) && v.Name == c.Provisioning.FilesystemSpec.Type.String() || v.Label == id && v.Name == luksName
 		})
 		if i < 0 {
 			i = slices.IndexFunc(matches, func(v found) bool { return v.Name == "" })
@@ -145,7 +154,7 @@ func ids(list []found) []string {
 func matchVolume(c block.VolumeConfig, f facts, v found) (bool, error) {
 	if c.Type == block.VolumeDisk {
 		d, ok := f.disks[v.id]
-		if v.Type != typeDisk || !ok || v.id == f.system || d.Readonly || d.CDROM {
+		if v.Type != typeDisk || !ok || v.id == f.system || d.Readonly || d.CDROM || isMapped(v.id) {
 			return false, nil
 		}
 		return expr.DiskSelector(c.Locator.DiskMatch.Text).Match(exprDisk(d), false)
@@ -185,7 +194,7 @@ func exprVolume(v found) expr.Volume {
 }
 
 // present decides on a volume whose device is there.
-func present(c block.VolumeConfig, f facts, s, before block.VolumeStatus, v found) (block.VolumeStatus, action) {
+func present(id string, c block.VolumeConfig, f facts, s, before block.VolumeStatus, v found) (block.VolumeStatus, action) {
 	s.Location, s.MountLocation, s.ParentLocation, s.PartitionIndex = v.DevPath, v.DevPath, v.ParentDevPath, int64(v.PartitionIndex)
 	s.UUID, s.PartitionUUID, s.Size, s.PrettySize = v.UUID, v.PartitionUUID, v.Size, v.PrettySize
 	want := c.Provisioning.FilesystemSpec.Type
@@ -193,7 +202,13 @@ func present(c block.VolumeConfig, f facts, s, before block.VolumeStatus, v foun
 	switch {
 	case v.Name == unreadable:
 		return fail(s, before, "%s cannot be read", v.id)
-	case !isMade(c) && c.Mount.TargetPath != "": // existing: it is what it is
+	case id == install.LabelState && !isMade(c) && v.Name == "":
+		s.Location, s.MountLocation = "", ""
+		s.Phase, s.ErrorMessage = block.PhaseMissing, "it is empty, and is made when there is a machine config"
+		return s, action{}
+	case c.Encryption.Provider == block.EncryptionLUKS2:
+		return encrypted(id, c, f, s, before, v)
+	case !isMade(c) && c.Mount.TargetPath != "" && id != install.LabelState: // existing: it is what it is
 		if !known || have == block.FilesystemSwap {
 			return fail(s, before, "%s has %s, which cannot be mounted", v.id, describe(v))
 		}
@@ -212,15 +227,20 @@ func present(c block.VolumeConfig, f facts, s, before block.VolumeStatus, v foun
 		s.Filesystem = want
 	}
 	s.Phase = block.PhaseReady
+	return s, growth(c, f, v)
+}
+
+// growth returns what lets a partition grow, if it should and there is room.
+func growth(c block.VolumeConfig, f facts, v found) action {
 	if spec := c.Provisioning.PartitionSpec; spec.Grow && c.Type == block.VolumePartition {
 		if t := f.tables[v.Parent]; t != nil {
 			size := min(t.Room(int(v.PartitionIndex)), maxSize(spec, int64(f.disks[v.Parent].Size)))
 			if size >= int64(v.Size)+gpt.Align {
-				return s, action{verb: grow, device: v.Parent, number: int(v.PartitionIndex), size: size}
+				return action{verb: grow, device: v.Parent, number: int(v.PartitionIndex), size: size}
 			}
 		}
 	}
-	return s, action{}
+	return action{}
 }
 
 func describe(v found) string {
@@ -256,14 +276,20 @@ func absent(id string, c block.VolumeConfig, f facts, s, before block.VolumeStat
 		return fail(s, before, "%s, which it was on, is gone; it is not made anew on another disk before the next boot", before.Location)
 	case !f.ready && !(f.fresh && onlyOnSystemDisk(c, f)):
 		return wait(s, "the disks are still being looked at")
-	case !isMade(c):
-		s.Phase, s.ErrorMessage = block.PhaseMissing, "no disk or partition matches"
-		return s, action{}
 	case f.system == "" && id == install.LabelState:
 		s.Phase, s.ErrorMessage = block.PhaseMissing, "the system is not installed on a disk"
 		return s, action{}
+	case !isMade(c):
+		s.Phase, s.ErrorMessage = block.PhaseMissing, "no disk or partition matches"
+		return s, action{}
 	case f.system == "": // the disk that it would be made on may become that of the system
 		return wait(s, "the system is not installed on a disk yet")
+	}
+	// The table is read before the partitions are looked at, one by one. To make it a second time failed, and with it a start.
+	if t := f.tables[f.system]; t != nil && c.Type == block.VolumePartition {
+		if p, ok := t.Find(c.Provisioning.PartitionSpec.Label); ok {
+			return wait(s, "partition %d of %s is still being looked at", p.Number, f.system)
+		}
 	}
 	// The other volumes of earlier waves have their space first.
 	for wave, other := range f.pending {
@@ -333,7 +359,7 @@ func choose(c block.VolumeConfig, f facts) (disk string, size int64, why string)
 	var reasons []string
 	for _, v := range f.volumes {
 		d, ok := f.disks[v.id]
-		if v.Type != typeDisk || !ok {
+		if v.Type != typeDisk || !ok || isMapped(v.id) {
 			continue
 		}
 		match, err := selects(c.Provisioning.DiskSelector.Match.Text, d, v.id == f.system && f.system != "")

@@ -10,9 +10,11 @@ import (
 	"time"
 
 	"talos.internal/controller"
+	"talos.internal/internal/diskkey"
 	"talos.internal/internal/install"
 	"talos.internal/internal/superblock"
 	"talos.internal/internal/sys/blockdev"
+	"talos.internal/internal/sys/dm"
 	"talos.internal/internal/sys/mount"
 	"talos.internal/resource/block"
 )
@@ -47,12 +49,15 @@ const (
 type Kernel interface {
 	List() ([]blockdev.Disk, error)
 	Open(name string, how Access) (Device, error)
-	// Format makes a file system. It refuses a device that has one.
-	Format(ctx context.Context, name string, kind block.FilesystemType, label string, size int64) error
+	// Format makes a file system on a device of size bytes. It refuses a device that has one.
+	Format(ctx context.Context, name string, spec block.FilesystemSpec, size int64) error
 	// Grow lets the file system that is mounted at a point have all of its device.
 	Grow(point string, kind block.FilesystemType, size int64) error
 	SwapOn(name string) error
 	SwapOff(name string) error
+	// Map makes a mapped device and returns its path; Unmap takes it away.
+	Map(name, uuid string, spec dm.CryptSpec) (path string, err error)
+	Unmap(name string) error
 }
 
 // Deps is what the controllers need from outside of the state.
@@ -72,6 +77,10 @@ type Deps struct {
 	Meta *Meta
 	// Persist writes the active config to the STATE volume, which is mounted. Nil means that it needs no writing.
 	Persist func(ctx context.Context) error
+	// Keys has the secrets of encrypted volumes. Nil means that no volume can be encrypted.
+	Keys *diskkey.Keeper
+	// Measure measures into a register of the TPM. Nil means that there is none.
+	Measure func(register int, data []byte) error
 	// Reboot starts the machine anew, after an installation.
 	Reboot func(reason string)
 }
@@ -90,8 +99,8 @@ func Controllers(deps Deps) []controller.Controller {
 		disksController(deps.Kernel),
 		&DiscoveryController{Kernel: deps.Kernel, Settle: deps.Settle},
 		systemDiskController(deps.RootGUID),
-		volumeConfigController(),
-		&VolumeManagerController{Kernel: deps.Kernel},
+		volumeConfigController(deps.Meta),
+		&VolumeManagerController{Kernel: deps.Kernel, Meta: deps.Meta, Keys: deps.Keys, Measure: deps.Measure},
 		mountRequestController(),
 		&MountController{Kernel: deps.Kernel, Mounts: deps.Mounts},
 		&MountStatusController{},
@@ -143,14 +152,17 @@ const formatTimeout = 5 * time.Minute
 const xfsLeast = 300 << 20
 
 // Format implements [Kernel]. mkfs.xfs and mkfs.btrfs refuse a device that has something; mkfs.ext4 asks, and has nobody to ask.
-func (m Machine) Format(ctx context.Context, name string, kind block.FilesystemType, label string, size int64) error {
-	path := devPath(name)
+func (m Machine) Format(ctx context.Context, name string, spec block.FilesystemSpec, size int64) error {
+	path, label := devPath(name), spec.Label
 	var argv []string
-	switch kind {
+	switch kind := spec.Type; kind {
 	case block.FilesystemXFS:
 		argv = []string{"mkfs.xfs", "-q", "-K", "-L", label}
 		if size < xfsLeast {
 			argv = append(argv, "--unsupported")
+		}
+		if n := groups(size, int64(spec.MinAllocationGroupSize)); n > 0 {
+			argv = append(argv, "-d", fmt.Sprintf("agcount=%d", n))
 		}
 	case block.FilesystemExt4:
 		argv = []string{"mkfs.ext4", "-q", "-E", "nodiscard", "-L", label}
@@ -166,9 +178,19 @@ func (m Machine) Format(ctx context.Context, name string, kind block.FilesystemT
 	ctx, cancel := context.WithTimeoutCause(ctx, formatTimeout, fmt.Errorf("it took more than %s", formatTimeout))
 	defer cancel()
 	if out, err := m.Run(ctx, append(argv, path)...); err != nil {
-		return fmt.Errorf("format %s as %s: %w: %s", name, kind, err, strings.TrimSpace(string(out)))
+		return fmt.Errorf("format %s as %s: %w: %s", name, spec.Type, err, strings.TrimSpace(string(out)))
 	}
 	return nil
+}
+
+// groups returns how many allocation groups an XFS of size bytes has if none is to be smaller than least; 0 leaves it to mkfs.xfs, which makes four
+// or more. It does not make one alone, which has its superblock only once.
+func groups(size, least int64) int64 {
+	const usual, fewest = 4, 2
+	if least <= 0 || size/usual >= least {
+		return 0
+	}
+	return max(fewest, size/least)
 }
 
 func (m Machine) formatSwap(name, label string) error {
@@ -206,6 +228,14 @@ func (m Machine) SwapOn(name string) error { return blockdev.SwapOn(devPath(name
 
 // SwapOff implements [Kernel].
 func (m Machine) SwapOff(name string) error { return blockdev.SwapOff(devPath(name)) }
+
+// Map implements [Kernel].
+func (m Machine) Map(name, uuid string, spec dm.CryptSpec) (string, error) {
+	return dm.CreateCrypt(name, uuid, spec)
+}
+
+// Unmap implements [Kernel].
+func (m Machine) Unmap(name string) error { return dm.Remove(name) }
 
 // probe looks at what is on a device now.
 func probe(k Kernel, name string) (found superblock.Found, ok bool, err error) {

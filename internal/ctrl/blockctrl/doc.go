@@ -8,6 +8,9 @@
 //
 // Deciding is pure (decide, choose); what is done goes through [Kernel], and every write to a disk through install.Recorder.
 //
-// Encryption, LVM, software RAID, trim and scrub are not here: a volume whose config asks for encryption fails rather than be made in clear.
+// An encrypted volume has one more device: the mapped one, which is in clear, and is what gets the file system. Its keys are those of
+// package diskkey.
+//
+// LVM, software RAID, trim and scrub are not here.
 // The composition of the node imports this package.
 package blockctrl

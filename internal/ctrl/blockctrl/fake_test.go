@@ -12,6 +12,7 @@ import (
 
 	"talos.internal/internal/gpt"
 	"talos.internal/internal/sys/blockdev"
+	"talos.internal/internal/sys/dm"
 	"talos.internal/resource/block"
 )
 
@@ -23,6 +24,8 @@ type machine struct {
 	log     []string        // what was done, without reads
 	events  chan string
 	grown   map[string]int64
+	mapped  map[string]string  // devices of the device mapper by their names
+	clear   map[string]*memory // what is in encrypted devices, by those and their keys
 }
 
 type memory struct {
@@ -34,7 +37,7 @@ type memory struct {
 const page = 4096
 
 func newMachine() *machine {
-	return &machine{disks: map[string]*memory{}, mounted: map[string]bool{}, grown: map[string]int64{}}
+	return &machine{disks: map[string]*memory{}, mounted: map[string]bool{}, grown: map[string]int64{}, mapped: map[string]string{}, clear: map[string]*memory{}}
 }
 
 func (m *machine) add(name string, size int64, change func(*blockdev.Disk)) {
@@ -146,7 +149,8 @@ func (m *machine) Open(name string, how Access) (Device, error) {
 	return &window{m: m, d: d, from: from, size: size}, nil
 }
 
-func (m *machine) Format(_ context.Context, name string, kind block.FilesystemType, label string, size int64) error {
+func (m *machine) Format(_ context.Context, name string, spec block.FilesystemSpec, size int64) error {
+	kind, label := spec.Type, spec.Label
 	w, err := m.Open(name, Claim)
 	if err != nil {
 		return err
@@ -184,6 +188,49 @@ func (m *machine) Grow(point string, _ block.FilesystemType, size int64) error {
 	defer m.mu.Unlock()
 	m.grown[point] = size
 	return nil
+}
+
+// Map shows what is in an encrypted device under that key: with another key it is something else.
+func (m *machine) Map(name, _ string, spec dm.CryptSpec) (string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.mapped[name] != "" {
+		return "", fmt.Errorf("map %s: it is there", name)
+	}
+	device := fmt.Sprintf("dm-%d", len(m.mapped)+1)
+	m.note("open %s as %s", strings.TrimPrefix(spec.Device, "/dev/"), name)
+	id := fmt.Sprintf("%s %x %s", spec.Device, spec.Key, spec.Cipher)
+	d := m.clear[id]
+	if d == nil {
+		d = &memory{pages: map[int64][]byte{}}
+		m.clear[id] = d
+	}
+	d.Disk = blockdev.Disk{Name: device, Size: spec.Size, SectorSize: spec.SectorSize, SysPath: "/sys/devices/virtual/block/" + device, Below: []string{strings.TrimPrefix(spec.Device, "/dev/")}}
+	m.disks[device], m.mapped[name] = d, device
+	m.mounted[strings.TrimPrefix(spec.Device, "/dev/")] = true
+	m.tell(device)
+	return "/dev/" + device, nil
+}
+
+func (m *machine) Unmap(name string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	device := m.mapped[name]
+	m.note("close %s", name)
+	delete(m.mounted, m.disks[device].Below[0])
+	delete(m.disks, device)
+	delete(m.mapped, name)
+	m.tell(device)
+	return nil
+}
+
+// restart is a power cut: what was open is closed, and what was written is there.
+func (m *machine) restart() {
+	m.events = nil
+	for name := range m.mapped {
+		_ = m.Unmap(name)
+	}
+	m.log = nil
 }
 
 func (m *machine) SwapOn(name string) error  { return m.swap("on", name) }

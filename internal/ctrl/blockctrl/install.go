@@ -16,6 +16,7 @@ import (
 	"talos.internal/controller"
 	"talos.internal/internal/effective"
 	"talos.internal/internal/install"
+	"talos.internal/internal/partition"
 	"talos.internal/resource/block"
 	"talos.internal/resource/runtime"
 	"talos.internal/state"
@@ -248,7 +249,7 @@ func Install(ctx context.Context, k Kernel, disk string, wipe bool, assets insta
 	}
 	plan, err := install.PlanInstall(install.Request{
 		Disk: facts, UKI: assets.UKI.Size, Root: assets.Root.Size, BootLoader: assets.BootLoader.Size, ImageCache: assets.ImageCache.Size,
-		RootHash: hash, Seed: randomGUID().String(), Time: time.Now(), Wipe: wipe,
+		RootHash: hash, Seed: partition.NewGUID().String(), Time: time.Now(), Wipe: wipe,
 	})
 	if err != nil {
 		return err

@@ -2,7 +2,6 @@ package blockctrl
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,19 +10,30 @@ import (
 	"time"
 
 	"talos.internal/controller"
+	"talos.internal/internal/diskkey"
 	"talos.internal/internal/gpt"
 	"talos.internal/internal/install"
-	"talos.internal/internal/superblock"
+	"talos.internal/internal/partition"
 	"talos.internal/resource"
 	"talos.internal/resource/block"
+	"talos.internal/resource/secrets"
 	"talos.internal/state"
 )
 
 // VolumeManagerController finds volumes, and makes those that are not there and should be.
 type VolumeManagerController struct {
 	Kernel Kernel
+	Meta   *Meta
+	// Keys has the secrets of encrypted volumes; nil means that there are none.
+	Keys *diskkey.Keeper
+	// Measure measures into a register of the TPM. Nil means that there is none.
+	Measure func(register int, data []byte) error
 
-	request int64 // of discovery, that was made last
+	request  int64 // of discovery, that was made last
+	opened   map[string]opened
+	refused  map[string]refusal
+	measured bool
+	recovery map[string]string // recovery keys that were made since the start
 }
 
 // Name implements [controller.Controller].
@@ -33,7 +43,8 @@ func (c *VolumeManagerController) Name() string { return "block.VolumeManagerCon
 func (c *VolumeManagerController) Inputs() []controller.Input {
 	return []controller.Input{
 		controller.Weak[block.DiscoveredVolume](), controller.Weak[block.DiscoveredVolumesStatus](), controller.Weak[block.DiscoveryRefreshStatus](),
-		controller.Weak[block.Disk](), controller.Weak[block.SystemDisk](), controller.Strong[block.VolumeConfig](), controller.DestroyReady[block.VolumeStatus](),
+		controller.Weak[block.Disk](), controller.Weak[block.SystemDisk](), controller.Strong[block.VolumeConfig](), controller.DestroyReady[block.VolumeStatus](), controller.DestroyReady[block.RecoveryKey](),
+		controller.Weak[secrets.EncryptionSalt](),
 	}
 }
 
@@ -42,7 +53,7 @@ const requestID = block.DiscoveryRefreshRequestID
 
 // Outputs implements [controller.Controller].
 func (c *VolumeManagerController) Outputs() []controller.Output {
-	return []controller.Output{controller.Exclusive[block.VolumeStatus](), controller.Shared[block.DiscoveryRefreshRequest]()}
+	return []controller.Output{controller.Exclusive[block.VolumeStatus](), controller.Exclusive[block.RecoveryKey](), controller.Shared[block.DiscoveryRefreshRequest]()}
 }
 
 // Run implements [controller.Controller].
@@ -86,8 +97,10 @@ func (c *VolumeManagerController) once(ctx context.Context, rt controller.Runtim
 			}
 			log.Info("a volume needs work", "volume", w.id, "action", a.verb, "device", a.device, "size", pretty(a.size))
 			begun := time.Now()
-			if err := c.do(ctx, w, a, f); err != nil {
-				failed = errors.Join(failed, err)
+			if err := c.do(ctx, w, a, f, log); err != nil {
+				if _, refused := c.refused[w.id]; !refused { // keys that do not open it do not do so at once either
+					failed = errors.Join(failed, err)
+				}
 				if a.verb != grow {
 					s, _ = fail(s, before, "%v", err)
 				}
@@ -106,12 +119,20 @@ func (c *VolumeManagerController) once(ctx context.Context, rt controller.Runtim
 		if s.Phase == block.PhaseFailed && s.ErrorMessage != before.ErrorMessage {
 			log.Warn("a volume cannot be used", "volume", w.id, "reason", s.ErrorMessage)
 		}
-		f.status[w.id] = s
+		if w.id == install.LabelState && s.Phase == block.PhaseReady && s.EncryptionProvider == block.EncryptionNone {
+			c.measure(diskkey.Identity("", nil), log)
+		}
+		f.status[w.id], f.measured = s, c.measured
 		if err := c.put(ctx, rt, w.id, s); err != nil {
 			return err
 		}
 		if changed {
 			f.fresh, f.ready = false, false // the rest is done when that was looked at
+		}
+	}
+	for id, key := range c.recovery {
+		if err := controller.Put(ctx, rt, id, block.RecoveryKey{Key: key}); err != nil {
+			return err
 		}
 	}
 	if changed || c.request > 0 {
@@ -125,7 +146,7 @@ func (c *VolumeManagerController) once(ctx context.Context, rt controller.Runtim
 	if changed {
 		return failed // nothing is taken away on the grounds of facts that are old
 	}
-	return errors.Join(failed, rt.CleanupOutputs(ctx))
+	return errors.Join(failed, rt.CleanupOutputs(ctx), c.close(ctx, rt, log))
 }
 
 func (c *VolumeManagerController) put(ctx context.Context, rt controller.Runtime, id string, s block.VolumeStatus) error {
@@ -171,7 +192,7 @@ func (c *VolumeManagerController) facts(ctx context.Context, rt controller.Runti
 			}
 		}
 	}
-	return f, nil
+	return f, c.cryptFacts(ctx, rt, &f)
 }
 
 func readTable(k Kernel, disk string) (t *gpt.Table, err error) {
@@ -183,10 +204,15 @@ func readTable(k Kernel, disk string) (t *gpt.Table, err error) {
 	return gpt.Read(d, d.Size(), d.SectorSize())
 }
 
-func (c *VolumeManagerController) do(ctx context.Context, w wanted, a action, f facts) error {
+func (c *VolumeManagerController) do(ctx context.Context, w wanted, a action, f facts, log *slog.Logger) error {
 	switch a.verb {
 	case create:
-		return createPartition(ctx, c.Kernel, a.device, w.Provisioning.PartitionSpec, a.size)
+		spec := w.Provisioning.PartitionSpec
+		kind, err := gpt.ParseGUID(spec.TypeUUID)
+		if err != nil {
+			return err
+		}
+		return onDisk(c.Kernel, a.device, func(d Device) error { return partition.Create(ctx, d, spec.Label, kind, a.size) })
 	case format:
 		found, ok, err := probe(c.Kernel, a.device)
 		if err != nil {
@@ -195,112 +221,29 @@ func (c *VolumeManagerController) do(ctx context.Context, w wanted, a action, f 
 		if ok {
 			return fmt.Errorf("format %s: it has %s meanwhile, which is not overwritten", a.device, found)
 		}
-		return c.Kernel.Format(ctx, a.device, w.Provisioning.FilesystemSpec.Type, label(w.id), a.size)
+		spec := w.Provisioning.FilesystemSpec
+		spec.Label = label(w.id)
+		return c.Kernel.Format(ctx, a.device, spec, a.size)
 	case grow:
-		return growPartition(c.Kernel, a.device, a.number, a.size)
+		return onDisk(c.Kernel, a.device, func(d Device) error { return partition.Grow(d, a.number, a.size) })
+	case encrypt, unlock, resync:
+		return c.crypt(ctx, w, a, f, log)
 	case nothing:
 	}
 	return nil
 }
 
-// edge is what is made zero at both ends of a new partition, so that what was in that space once is not found in it.
-const edge = 1 << 20
-
-// createPartition makes a partition in free space of a disk, with a table if it has nothing at all. What is there is looked at again before
-// the first write.
-func createPartition(ctx context.Context, k Kernel, disk string, spec block.PartitionSpec, size int64) (err error) {
-	d, err := k.Open(disk, Share)
-	if err != nil {
-		return fmt.Errorf("make partition %s on %s: %w", spec.Label, disk, err)
-	}
-	defer func() { err = errors.Join(err, d.Close()) }()
-	kind, err := gpt.ParseGUID(spec.TypeUUID)
-	if err != nil {
-		return err
-	}
-	t, err := tableFor(d)
-	if err != nil {
-		return fmt.Errorf("make partition %s on %s: %w", spec.Label, disk, err)
-	}
-	if p, ok := t.Find(spec.Label); ok {
-		return fmt.Errorf("make partition %s on %s: partition %d has that label", spec.Label, disk, p.Number)
-	}
-	p, err := t.Add(spec.Label, kind, randomGUID(), size/gpt.Align*gpt.Align)
-	if err != nil {
-		return err
-	}
-	r := &install.Recorder{Target: d}
-	zeros := make([]byte, min(edge, p.Size))
-	for _, at := range []int64{p.Offset, p.End() - int64(len(zeros))} {
-		if _, err := r.WriteAt(zeros, at); err != nil {
-			return fmt.Errorf("make partition %s on %s: %w", spec.Label, disk, err)
+// onDisk opens a disk whose partitions may be in use, and changes them while nobody else does.
+func onDisk(k Kernel, disk string, change func(Device) error) error {
+	return install.Exclusive(func() (err error) {
+		d, err := k.Open(disk, Share)
+		if err != nil {
+			return err
 		}
-	}
-	if err := r.Sync(); err != nil {
-		return fmt.Errorf("make partition %s on %s: %w", spec.Label, disk, err)
-	}
-	if err := writeTable(r, t); err != nil {
-		return fmt.Errorf("make partition %s on %s: %w", spec.Label, disk, err)
-	}
-	if len(t.Partitions) == 1 {
-		return d.Reread(ctx)
-	}
-	return d.AddPartition(p.Number, p.Offset, p.Size)
-}
-
-// tableFor returns the table of a disk, or a new one if nothing is recognised on it.
-func tableFor(d Device) (*gpt.Table, error) {
-	found, ok, err := superblock.Probe(d, d.Size(), d.SectorSize())
-	switch {
-	case err != nil:
-		return nil, err
-	case !ok:
-		return gpt.New(randomGUID(), d.Size(), d.SectorSize())
-	case found.Table == nil:
-		return nil, fmt.Errorf("it has %s, which is not overwritten", found)
-	}
-	return found.Table, nil
-}
-
-func writeTable(r *install.Recorder, t *gpt.Table) error {
-	for _, w := range t.Encode() {
-		if w.Flush {
-			if err := r.Sync(); err != nil {
-				return err
-			}
+		defer func() { err = errors.Join(err, d.Close()) }()
+		if err := change(d); err != nil {
+			return fmt.Errorf("disk %s: %w", disk, err)
 		}
-		if _, err := r.WriteAt(w.Data, w.Offset); err != nil {
-			return fmt.Errorf("write the %s: %w", w.What, err)
-		}
-	}
-	return r.Sync()
-}
-
-func randomGUID() gpt.GUID {
-	var g gpt.GUID
-	_, _ = rand.Read(g[:]) // never fails (crypto/rand)
-	g[6] = g[6]&0x0f | 0x40
-	g[8] = g[8]&0x3f | 0x80
-	return g
-}
-
-// growPartition lets a partition, which may be mounted, have size bytes.
-func growPartition(k Kernel, disk string, number int, size int64) (err error) {
-	d, err := k.Open(disk, Share)
-	if err != nil {
-		return fmt.Errorf("grow partition %d of %s: %w", number, disk, err)
-	}
-	defer func() { err = errors.Join(err, d.Close()) }()
-	t, err := gpt.Read(d, d.Size(), d.SectorSize())
-	if err != nil {
-		return fmt.Errorf("grow partition %d of %s: %w", number, disk, err)
-	}
-	if err := t.Resize(number, size); err != nil {
-		return fmt.Errorf("grow partition of %s: %w", disk, err)
-	}
-	if err := writeTable(&install.Recorder{Target: d}, t); err != nil {
-		return fmt.Errorf("grow partition %d of %s: %w", number, disk, err)
-	}
-	i := slices.IndexFunc(t.Partitions, func(p gpt.Partition) bool { return p.Number == number })
-	return d.ResizePartition(number, t.Partitions[i].Offset, t.Partitions[i].Size)
+		return nil
+	})
 }

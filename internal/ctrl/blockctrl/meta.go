@@ -23,6 +23,7 @@ type Meta struct {
 
 	mu     sync.Mutex
 	device string // the partition; empty while there is none
+	values metastore.Values
 	wake   func()
 }
 
@@ -62,12 +63,15 @@ func (m *Meta) Run(ctx context.Context, rt controller.Runtime, log *slog.Logger)
 		}
 		rt.TrackOutputs()
 		for k, v := range values {
+			if k == metastore.StateEncryption {
+				v = "(keys)" // of which one may be a passphrase, and who may read resources need not know it
+			}
 			if err := controller.Put(ctx, rt, k.String(), runtime.MetaKey{Value: v}); err != nil {
 				return err
 			}
 		}
-		// What is nowhere is loaded as soon as that is known.
-		if device != "" || status.Phase == block.PhaseMissing {
+		// What is nowhere, or cannot be used, is loaded as soon as that is known.
+		if device != "" || status.Phase == block.PhaseMissing || status.Phase == block.PhaseFailed {
 			if err := controller.Put(ctx, rt, runtime.MetaLoadedID, runtime.MetaLoaded{Done: true}); err != nil {
 				return err
 			}
@@ -92,7 +96,24 @@ func (m *Meta) load(device string, log *slog.Logger) (values metastore.Values, e
 	if damaged {
 		log.Warn("a copy of META is damaged, as after a write that was cut off; the other one counts", "generation", c.Generation)
 	}
+	m.values = c.Values
 	return c.Values, err
+}
+
+// value returns a value as it was read last, or written; empty if there is none.
+func (m *Meta) value(key metastore.Key) string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.values[key]
+}
+
+// Refresh has META shown as it is on the disk, after somebody else has changed it.
+func (m *Meta) Refresh() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.wake != nil {
+		m.wake()
+	}
 }
 
 // Write sets a value, and returns when it is on the disk.
@@ -127,7 +148,15 @@ func (m *Meta) update(key uint8, change func(metastore.Values)) (err error) {
 		return fmt.Errorf("change META: %w", err)
 	}
 	defer func() { err = errors.Join(err, d.Close()) }()
-	if _, err := metastore.Update(&install.Recorder{Target: d}, change); err != nil {
+	// An upgrade changes META too.
+	err = install.Exclusive(func() error {
+		values, err := metastore.Update(&install.Recorder{Target: d}, change)
+		if err == nil {
+			m.values = values
+		}
+		return err
+	})
+	if err != nil {
 		return fmt.Errorf("change META: %w", err)
 	}
 	if m.wake != nil {

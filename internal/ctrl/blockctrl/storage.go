@@ -11,6 +11,7 @@ import (
 	"talos.internal/api/storagepb"
 	"talos.internal/internal/gpt"
 	"talos.internal/internal/install"
+	"talos.internal/internal/partition"
 	"talos.internal/internal/sys/blockdev"
 	"talos.internal/resource"
 	"talos.internal/resource/block"
@@ -136,7 +137,7 @@ func (s *Storage) wipe(ctx context.Context, t wipeTarget) error {
 	if t.partition == nil || !t.GetDropPartition() {
 		return nil
 	}
-	return s.drop(t.disk.Name, t.partition.Number)
+	return onDisk(s.Kernel, t.disk.Name, func(d Device) error { return partition.Drop(d, t.partition.Number) })
 }
 
 func (s *Storage) overwrite(ctx context.Context, t wipeTarget) (err error) {
@@ -146,8 +147,8 @@ func (s *Storage) overwrite(ctx context.Context, t wipeTarget) (err error) {
 	}
 	defer func() { err = errors.Join(err, d.Close()) }()
 	ranges := []gpt.Range{{Offset: 0, Size: d.Size()}}
-	if t.GetMethod() == storagepb.BlockDeviceWipeDescriptor_FAST && d.Size() > 2*edge {
-		ranges = []gpt.Range{{Offset: 0, Size: edge}, {Offset: d.Size() - edge, Size: edge}}
+	if t.GetMethod() == storagepb.BlockDeviceWipeDescriptor_FAST && d.Size() > 2*partition.Edge {
+		ranges = []gpt.Range{{Offset: 0, Size: partition.Edge}, {Offset: d.Size() - partition.Edge, Size: partition.Edge}}
 	}
 	plan := install.Plan{Disk: t.name()}
 	for _, r := range ranges {
@@ -165,26 +166,6 @@ func (s *Storage) overwrite(ctx context.Context, t wipeTarget) (err error) {
 		}
 	}
 	return nil
-}
-
-// drop takes a partition out of the table of its disk, whose other partitions may be in use.
-func (s *Storage) drop(disk string, number int) (err error) {
-	d, err := s.Kernel.Open(disk, Share)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, d.Close()) }()
-	t, err := gpt.Read(d, d.Size(), d.SectorSize())
-	if err != nil {
-		return err
-	}
-	if !t.Remove(number) {
-		return fmt.Errorf("drop partition %d: it is not in the table", number)
-	}
-	if err := d.RemovePartition(number); err != nil {
-		return err
-	}
-	return writeTable(&install.Recorder{Target: d}, t)
 }
 
 // RemoveLogicalVolume says that there is no LVM.

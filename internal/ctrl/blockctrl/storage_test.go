@@ -93,6 +93,7 @@ func TestAPartitionWithSomethingElseIsWipedAndBecomesTheVolume(t *testing.T) {
 		if err := s.Wipe(context.Background(), []*storagepb.BlockDeviceWipeDescriptor{{Device: "vda5"}}); err != nil {
 			t.Fatal(err)
 		}
+		r.config(root)
 		r.wantVolume("STATE", "ready", ready)
 	})
 }

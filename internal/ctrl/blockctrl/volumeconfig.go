@@ -14,7 +14,10 @@ import (
 	"talos.internal/internal/effective"
 	"talos.internal/internal/gpt"
 	"talos.internal/internal/install"
+	"talos.internal/internal/sys/pcr"
 	"talos.internal/resource/block"
+	"talos.internal/resource/runtime"
+	"talos.internal/state"
 )
 
 // ids of volumes beside those of blockdoc.
@@ -46,15 +49,27 @@ type volume struct {
 }
 
 // volumeConfigController makes the volumes that the system has and those that the machine config asks for.
-func volumeConfigController() controller.Controller {
+//
+// Before META is read it says nothing of STATE: how that is opened is in META.
+func volumeConfigController(meta *Meta) controller.Controller {
 	to := []controller.Output{controller.Exclusive[block.VolumeConfig](), controller.Shared[block.VolumeMountRequest]()}
 	return effective.Pass(requester, to, func(ctx context.Context, rt controller.Runtime, c *effective.Config) error {
 		var set schema.Set
 		if c != nil {
 			set = c.Set
 		}
+		_, loaded, err := state.Find[runtime.MetaLoaded](ctx, rt, runtime.MetaLoadedID)
+		if err != nil {
+			return err
+		}
 		all := volumes(set)
-		for _, id := range slices.Sorted(maps.Keys(all)) {
+		if err := stateVolume(all, loaded, meta); err != nil {
+			return err
+		}
+		// STATE first: whoever sees another volume of a new config sees it as that config wants it.
+		ids := slices.Sorted(maps.Keys(all))
+		slices.SortStableFunc(ids, func(a, b string) int { return int(all[a].config.Provisioning.Wave - all[b].config.Provisioning.Wave) })
+		for _, id := range ids {
 			v := all[id]
 			if err := controller.Put(ctx, rt, id, v.config); err != nil {
 				return err
@@ -69,7 +84,26 @@ func volumeConfigController() controller.Controller {
 			}
 		}
 		return nil
-	})
+	}, controller.Weak[runtime.MetaLoaded](), controller.Weak[runtime.MetaKey]())
+}
+
+// stateVolume completes STATE with what META says of it. What the config asks for goes before; what it does not ask for any more holds for as long as
+// META has it, since a volume is not decrypted in place.
+func stateVolume(all map[string]volume, loaded bool, meta *Meta) error {
+	if !loaded {
+		delete(all, blockdoc.State)
+		return nil
+	}
+	v := all[blockdoc.State]
+	if v.config.Encryption.Provider != block.EncryptionNone {
+		return nil
+	}
+	e, there, err := stateEncryption(meta)
+	if there {
+		v.config.Encryption = e
+		all[blockdoc.State] = v
+	}
+	return err
 }
 
 // The mount points of the system's volumes.
@@ -103,6 +137,9 @@ func volumes(set schema.Set) map[string]volume {
 	out[blockdoc.State] = state
 	root, _, whole := rootdoc.Find(set)
 	if !whole {
+		// It is not made before it is known how: a config may want it encrypted.
+		state.config.Provisioning.DiskSelector.Match.Text = ""
+		out[blockdoc.State] = state
 		return out
 	}
 	ephemeral := systemVolume(blockdoc.Ephemeral, docs[blockdoc.Ephemeral], pointEphemeral)
@@ -124,11 +161,11 @@ func volumes(set schema.Set) map[string]volume {
 		out[prefixUser+d.Name] = userVolume(d)
 	}
 	for _, d := range schema.All[*blockdoc.RawVolumeConfig](set) {
-		v := partition(prefixRaw+d.Name, gpt.TypeLinux, d.Provisioning, d.Encryption)
+		v := partitionVolume(prefixRaw+d.Name, gpt.TypeLinux, d.Provisioning, d.Encryption)
 		out[prefixRaw+d.Name] = volume{config: v}
 	}
 	for _, d := range schema.All[*blockdoc.SwapVolumeConfig](set) {
-		v := partition(prefixSwap+d.Name, gpt.TypeSwap, d.Provisioning, d.Encryption)
+		v := partitionVolume(prefixSwap+d.Name, gpt.TypeSwap, d.Provisioning, d.Encryption)
 		v.Provisioning.FilesystemSpec.Type = block.FilesystemSwap
 		out[prefixSwap+d.Name] = volume{config: v, mount: &block.VolumeMountRequest{}}
 	}
@@ -164,7 +201,7 @@ func systemVolume(name string, d *blockdoc.VolumeConfig, point string) volume {
 	if d == nil {
 		d = &blockdoc.VolumeConfig{Name: name}
 	}
-	c := partition(name, gpt.TypeLinux, d.Provisioning, d.Encryption)
+	c := partitionVolume(name, gpt.TypeLinux, d.Provisioning, d.Encryption)
 	c.Provisioning.Wave = waveSystem
 	c.Provisioning.PartitionSpec.Grow = d.GrowOrDefault()
 	c.Provisioning.FilesystemSpec.Type = block.FilesystemXFS
@@ -180,8 +217,8 @@ func systemVolume(name string, d *blockdoc.VolumeConfig, point string) volume {
 	return volume{config: c, mount: &block.VolumeMountRequest{Secure: secure, DisableAccessTime: d.Mount != nil && d.Mount.DisableAccessTime}}
 }
 
-// partition returns the config of a partition with that label and id.
-func partition(label string, kind gpt.GUID, p *blockdoc.Provisioning, e *blockdoc.Encryption) block.VolumeConfig {
+// partitionVolume returns the config of a partition with that label and id.
+func partitionVolume(label string, kind gpt.GUID, p *blockdoc.Provisioning, e *blockdoc.Encryption) block.VolumeConfig {
 	c := block.VolumeConfig{Type: block.VolumePartition, Locator: byLabel(label), Encryption: encryption(e)}
 	c.Provisioning.Wave = waveUser
 	c.Provisioning.PartitionSpec = block.PartitionSpec{Label: label, TypeUUID: kind.String()}
@@ -203,19 +240,38 @@ func limit(l scalar.Limit) (size, percent uint64, negative bool) {
 	return l.Size.Bytes, uint64(l.Percent), l.Negative
 }
 
-// encryption keeps what is asked for, without the keys: it is not done here, and a volume that asks for it is refused.
 func encryption(e *blockdoc.Encryption) block.Encryption {
 	if e == nil {
 		return block.Encryption{}
 	}
-	return block.Encryption{Provider: block.EncryptionLUKS2, Cipher: e.CipherOrDefault(), AllowDiscards: e.AllowDiscards}
+	out := block.Encryption{
+		Provider: block.EncryptionLUKS2, Cipher: e.CipherOrDefault(), KeySize: uint64(e.KeySize), BlockSize: e.BlockSize, PerfOptions: e.Options, AllowDiscards: e.AllowDiscards,
+	}
+	for _, k := range e.Keys {
+		key := block.EncryptionKey{Slot: int64(k.Slot), LockToState: k.LockToState}
+		switch {
+		case k.Static != nil:
+			key.Type, key.StaticPassphrase = block.KeyStatic, []byte(k.Static.Passphrase)
+		case k.NodeID != nil:
+			key.Type = block.KeyNodeID
+		case k.KMS != nil:
+			key.Type, key.KMSEndpoint = block.KeyKMS, k.KMS.Endpoint.String()
+		case k.TPM != nil:
+			key.Type, key.TPMCheckSecurebootStatusOnEnroll, key.TPMPubKeyPCRs = block.KeyTPM, k.TPM.CheckSecureBootStatusOnEnroll, []int64{pcr.Image}
+			for _, r := range k.TPM.BoundPCRs() {
+				key.TPMPCRs = append(key.TPMPCRs, int64(r))
+			}
+		}
+		out.Keys = append(out.Keys, key)
+	}
+	return out
 }
 
 var filesystems = map[string]block.FilesystemType{blockdoc.XFS: block.FilesystemXFS, blockdoc.Ext4: block.FilesystemExt4, blockdoc.Btrfs: block.FilesystemBtrfs}
 
 func userVolume(d *blockdoc.UserVolumeConfig) volume {
 	id := prefixUser + d.Name
-	c := partition(id, gpt.TypeLinux, d.Provisioning, d.Encryption)
+	c := partitionVolume(id, gpt.TypeLinux, d.Provisioning, d.Encryption)
 	c.Provisioning.FilesystemSpec.Type = filesystems[d.Filesystem.TypeOrDefault()]
 	if d.Filesystem != nil && d.Filesystem.XFS != nil {
 		c.Provisioning.FilesystemSpec.MinAllocationGroupSize = d.Filesystem.XFS.MinAllocationGroupSize.Bytes

@@ -49,7 +49,8 @@ type AcquireController struct {
 	Mode    schema.Mode
 	Publish func(event proto.Message, actorID string)
 
-	done bool // kept over restarts: the sources are asked once
+	done  bool // kept over restarts: the sources are asked once
+	stuck bool // the search ended at a volume that could not be used
 
 	mu      sync.Mutex
 	over    bool     // the search is
@@ -170,14 +171,26 @@ func (c *AcquireController) Run(ctx context.Context, rt controller.Runtime, log 
 	defer searching.Wait()
 	defer cancel()
 	begun := false
+	var searched time.Time // when the search began: before that the file may have the config, and strangers are kept out
 	return controller.Loop(ctx, rt, func(ctx context.Context) error {
+		if c.stuck && c.done {
+			where, _, err := volume.Look(ctx, rt, volume.State)
+			if err != nil {
+				return err
+			}
+			if where == volume.Mounted { // it can be used after all
+				c.again()
+				begun = false
+			}
+		}
 		if !begun && !c.done {
-			where, why, err := c.volume(ctx, rt, time.Since(began) >= volumeWait)
+			where, why, err := c.volume(ctx, rt, time.Since(began))
 			if err != nil {
 				return err
 			}
 			if where != volume.Unknown {
-				begun = true
+				begun, searched, c.stuck = true, time.Now(), where == volume.Failed
+				time.AfterFunc(patience, rt.Wake)
 				sources := c.sources(where, why)
 				searching.Go(func() {
 					c.look(ctx, sources, log)
@@ -188,17 +201,29 @@ func (c *AcquireController) Run(ctx context.Context, rt controller.Runtime, log 
 		c.mu.Lock()
 		c.done = c.done || c.over
 		c.mu.Unlock()
-		return c.report(ctx, rt, log, time.Since(began) >= patience)
+		return c.report(ctx, rt, log, begun && time.Since(searched) >= patience)
 	})
 }
 
-// volume says whether the state directory can be read. When its time is over, a volume that nothing is known of counts as failed.
-func (c *AcquireController) volume(ctx context.Context, rt controller.Runtime, late bool) (volume.Where, string, error) {
+// again forgets how the search ended.
+func (c *AcquireController) again() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.done, c.over, c.stuck, c.problem = false, false, false, nil
+}
+
+// volume says whether the state directory can be read, the given time after the start. A volume that failed may still come right, as
+// what is done for it is tried again. When its time is over, one that nothing is known of counts as failed.
+func (c *AcquireController) volume(ctx context.Context, rt controller.Runtime, after time.Duration) (volume.Where, string, error) {
 	if !c.Volumes {
 		return volume.Mounted, "", nil
 	}
 	where, why, err := volume.Look(ctx, rt, volume.State)
-	if err == nil && where == volume.Unknown && late {
+	switch {
+	case err != nil:
+	case where == volume.Failed && after < patience:
+		where = volume.Unknown
+	case where == volume.Unknown && after >= volumeWait:
 		where, why = volume.Failed, fmt.Sprintf("the volume is not ready after %v", volumeWait)
 	}
 	return where, why, err

@@ -82,6 +82,9 @@ func TestTheFileIsReadWhenItsVolumeIsMounted(t *testing.T) {
 		n.wantNeither()
 		volumePhase(h, block.PhaseLocated, "")
 		n.wantNeither()
+		time.Sleep(3 * patience) // a slow disk: the API would be open to strangers
+		h.Settle()
+		n.wantNeither()
 		mounted(h)
 		n.wantMaintenance(false)
 		n.wantConfigs(complete, complete)
@@ -102,13 +105,39 @@ func TestWithoutTheVolumeThePlatformIsAsked(t *testing.T) {
 	})
 }
 
+// What a disk's controllers do for a volume is tried again, so it may come right after it had failed: at once, or when a person helped.
+func TestAVolumeThatComesRightIsRead(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		controllertest.Run(t, func(h *controllertest.Harness) {
+			dir := t.TempDir()
+			writeFile(t, dir, complete)
+			n := startMachine(h, dir, gives(complete2))
+			volumePhase(h, block.PhaseFailed, "somebody else makes it")
+			if late {
+				time.Sleep(volumeWait)
+				h.Settle()
+				n.wantMaintenance(true)
+			} else {
+				n.wantNeither()
+			}
+			volumePhase(h, block.PhaseReady, "")
+			mounted(h)
+			n.wantMaintenance(false)
+			n.wantConfigs(complete, complete)
+		})
+	}
+}
+
 func TestAVolumeThatCannotBeUsedIsNoReasonToTakeAnotherConfig(t *testing.T) {
 	for _, tc := range []struct {
 		name string
 		make func(h *controllertest.Harness)
 		want string
 	}{
-		{"failed", func(h *controllertest.Harness) { volumePhase(h, block.PhaseFailed, "no key opens it") }, "no key opens it"},
+		{"failed", func(h *controllertest.Harness) {
+			volumePhase(h, block.PhaseFailed, "no key opens it")
+			time.Sleep(patience)
+		}, "no key opens it"},
 		{"not there in time", func(*controllertest.Harness) { time.Sleep(volumeWait) }, "not ready after"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -7,8 +7,8 @@
 // containerd's own configuration), cri.BaseRuntimeSpecConfig, cri.SeccompProfile. [ServiceController] makes files of them in the
 // directory of the CRI, /etc/cri, and runs containerd. The files are made by pure functions, [Files]:
 //
-//	containerd.toml              what the node needs; imports conf.d/*.part
-//	conf.d/NAME.part             20-NAME.part for each CustomizationConfig; extensions may lay their own beside them
+//	containerd.toml              what the node needs; imports the extensions' parts, and conf.d/*.part
+//	conf.d/NAME.part             20-NAME.part for each CustomizationConfig
 //	conf.d/base-spec.json        what the runtime specification of every pod begins with, if the config changes it
 //	conf.d/hosts/HOST/hosts.toml how a registry is reached: "_default" is any other
 //
@@ -75,6 +75,9 @@ type Deps struct {
 	Root, State string
 	// Caches are where an image cache may be, in the order in which they are searched: /system/imagecache, or below it disk and iso.
 	Caches []string
+	// CachesKnown is closed when all caches are there that a start finds; until then nobody looks, and containerd does not begin. Nil
+	// means that they are there already.
+	CachesKnown <-chan struct{}
 	// Seccomp is for the profiles that pods can name, /var/lib/kubelet/seccomp/profiles.
 	Seccomp string
 	// Program is containerd, /usr/bin/containerd; its shim and runc are beside it.
@@ -112,7 +115,7 @@ func Controllers(d Deps) []controller.Controller {
 	return []controller.Controller{
 		customization(), runtimeSpec(), seccompProfile(), verificationRules(), RegistriesConfigController{},
 		&SeccompProfileFileController{Dir: d.Seccomp},
-		&ImageCacheConfigController{Services: d.Services, Caches: d.Caches},
+		&ImageCacheConfigController{Services: d.Services, Caches: d.Caches, Known: d.CachesKnown},
 		&ServiceController{deps: d},
 	}
 }

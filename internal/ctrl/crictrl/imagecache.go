@@ -28,6 +28,8 @@ type ImageCacheConfigController struct {
 	Services Services
 	// Caches are where caches may be, in either form.
 	Caches []string
+	// Known, if it is not nil, is closed when those are there that a start finds.
+	Known <-chan struct{}
 }
 
 // lookAgain is the pause between looks for a cache that is wanted and not there: its disk may come later.
@@ -48,6 +50,13 @@ func (*ImageCacheConfigController) Outputs() []controller.Output {
 
 // Run implements [controller.Controller].
 func (c *ImageCacheConfigController) Run(ctx context.Context, rt controller.Runtime, log *slog.Logger) error {
+	if c.Known != nil {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-c.Known:
+		}
+	}
 	timer := time.NewTimer(lookAgain)
 	defer timer.Stop()
 	complained := false

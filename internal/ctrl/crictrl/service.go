@@ -117,9 +117,6 @@ func (c *ServiceController) reconcile(ctx context.Context, rt controller.Runtime
 	}
 	switch {
 	case !loaded:
-		if err := os.MkdirAll(c.deps.Root, 0o711); err != nil {
-			return fmt.Errorf("make containerd's directory: %w", err)
-		}
 		if err := c.deps.Services.Load(c.service(slices.Contains(host.Capabilities, "CAP_SYS_RESOURCE"))); err != nil {
 			return err
 		}
@@ -135,8 +132,8 @@ func (c *ServiceController) reconcile(ctx context.Context, rt controller.Runtime
 func (c *ServiceController) service(mayLowerOOM bool) supervise.Service {
 	spec := child.Spec{
 		Path: c.deps.Program, Name: ContainerdID, Args: []string{"--config", filepath.Join(c.deps.Dir, "containerd.toml")},
-		// The shim, runc, and what CNI plugins call are found by PATH.
-		Env:       []string{"PATH=" + filepath.Dir(c.deps.Program) + ":/usr/bin:/usr/sbin:/bin:/sbin", "HOME=/"},
+		// The shim, runc, and what CNI plugins call are found by PATH; runtimes of extensions are in /usr/local/bin.
+		Env:       []string{"PATH=" + filepath.Dir(c.deps.Program) + ":/usr/bin:/usr/sbin:/bin:/sbin:/usr/local/bin", "HOME=/"},
 		Leftovers: child.KeepLeftovers,
 	}
 	if mayLowerOOM {

@@ -157,6 +157,9 @@ var unused = []string{
 // verifierPlugin has containerd ask a program about each image that is pulled.
 const verifierPlugin = "io.containerd.image-verifier.v1.bindir"
 
+// extensionParts are parts that extensions have in the image. Those of the machine config come after them.
+const extensionParts = "/usr/local/etc/cri/conf.d/*.part"
+
 // containerdTOML is containerd's configuration, version 3.
 //
 // With verify, images for pods are pulled by containerd's transfer service, which alone asks the verifier. It knows no credentials of
@@ -167,7 +170,7 @@ func containerdTOML(d Deps, h container.Host, auths map[string]cri.RegistryAuth,
 	line("version = 3")
 	line("root = %s", quote(d.Root))
 	line("state = %s", quote(d.State))
-	line("imports = [%s]", quote(d.Dir+"/conf.d/*.part"))
+	line("imports = [%s, %s]", quote(extensionParts), quote(d.Dir+"/conf.d/*.part"))
 	line("disabled_plugins = [")
 	for _, p := range unused {
 		if p != verifierPlugin || !verify {

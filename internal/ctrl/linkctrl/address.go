@@ -1,7 +1,9 @@
 package linkctrl
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 
 	"talos.internal/controller"
 	"talos.internal/internal/sys/rtnl"
@@ -69,7 +71,13 @@ func planAddresses(links []rtnl.Link, have []rtnl.Address, w kept[network.Addres
 			Link: link, Prefix: s.Address, Scope: rtnl.Scope(s.Scope), Priority: s.Priority,
 			Flags: uint32(s.Flags &^ (network.AddressPermanent | network.AddressTentative | network.AddressDADFailed)),
 		}
-		add(s, "add address", func(k Kernel) error { return k.AddAddress(next) })
+		add(s, "add address", func(k Kernel) error {
+			// The kernel itself gives the loopback its address when it comes up, which is at the same time.
+			if err := k.AddAddress(next); !errors.Is(err, fs.ErrExist) {
+				return err
+			}
+			return nil
+		})
 		if s.AnnounceWithARP && announcer != nil {
 			add(s, "announce address", func(Kernel) error { return announcer.Announce(s.LinkName, s.Address.Addr()) })
 		}

@@ -369,3 +369,23 @@ func TestAnAddressThatMovesIsAnnounced(t *testing.T) {
 		}
 	}, Controllers(Deps{Kernel: k, Announcer: a})...)
 }
+
+// The kernel gives the loopback 127.0.0.1/8 when it comes up, between the look and the step.
+func TestAnAddressThatIsThereMeanwhileIsNoError(t *testing.T) {
+	k := hardware()
+	address := netip.MustParsePrefix("127.0.0.1/8")
+	links, err := k.Links()
+	if err != nil {
+		t.Fatal(err)
+	}
+	steps := planAddresses(links, nil, kept[network.AddressSpec]{want: []network.AddressSpec{{Address: address, LinkName: "lo"}}}, nil)
+	if err := k.AddAddress(rtnl.Address{Link: 1, Prefix: address}); err != nil {
+		t.Fatal(err)
+	}
+	if len(steps) != 1 {
+		t.Fatalf("planAddresses() = %v; want one step", steps)
+	}
+	if err := steps[0].do(k); err != nil {
+		t.Errorf("%s: %v; want nil", steps[0].text, err)
+	}
+}

@@ -31,6 +31,8 @@ type Deps struct {
 	// Required returns the services that a machine of a type needs for being ready, besides those that are loaded; nil is
 	// [RequiredServices].
 	Required func(machineconfig.MachineType) []string
+	// BootImage opens what the machine started from: see [SecurityStateController]. nil: there is nothing.
+	BootImage func(disk string) (BootImage, error)
 	// Publish sends an event of the machine; nil drops it.
 	Publish func(event proto.Message, actorID string)
 }
@@ -63,7 +65,7 @@ func Controllers(deps Deps) []controller.Controller {
 		versionController(deps.Version),
 		bootIDController(deps.Proc),
 		kernelCmdlineController(deps.Proc),
-		securityStateController(deps.Proc),
+		&SecurityStateController{Root: root, Proc: deps.Proc, Image: deps.BootImage},
 		extensionStatusController(root),
 		sbomItemController(root),
 	}

@@ -2,7 +2,6 @@ package runtimectrl
 
 import (
 	"context"
-	"crypto/fips140"
 	"log/slog"
 
 	"talos.internal/controller"
@@ -54,28 +53,4 @@ func kernelCmdlineController(r proc.Reader) controller.Controller {
 		text, err := r.CmdlineText()
 		return runtime.KernelCmdline{Text: text}, err
 	}}
-}
-
-func securityStateController(r proc.Reader) controller.Controller {
-	return fixed[runtime.SecurityState]{"runtime.SecurityStateController", runtime.SecurityStateID, func() (runtime.SecurityState, error) {
-		s, err := r.Security()
-		return securityState(s, fips140.Enabled(), fips140.Enforced()), err
-	}}
-}
-
-func securityState(s proc.Security, fips, strict bool) runtime.SecurityState {
-	out := runtime.SecurityState{SecureBoot: s.SecureBoot, ModuleSignatureEnforced: s.ModuleSignatures}
-	switch {
-	case s.Enforcing:
-		out.SELinuxState = runtime.SELinuxEnforcing
-	case s.SELinux:
-		out.SELinuxState = runtime.SELinuxPermissive
-	}
-	switch {
-	case fips && strict:
-		out.FIPSState = runtime.FIPSStrict
-	case fips:
-		out.FIPSState = runtime.FIPSEnabled
-	}
-	return out
 }

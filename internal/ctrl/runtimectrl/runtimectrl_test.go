@@ -309,7 +309,7 @@ func TestFacts(t *testing.T) {
 		})
 		controllertest.Want(h, "golang.org/x/net@v0.60.0", runtime.SBOMItem{Name: "golang.org/x/net", Version: "v0.60.0", License: "BSD-3-Clause"})
 		controllertest.Want(h, "driver", runtime.SBOMItem{Name: "driver", Version: "1", Extension: true})
-	}, versionController(runtime.Version{Name: "Talos", Version: "v1.15.0"}), bootIDController(r), kernelCmdlineController(r), securityStateController(r),
+	}, versionController(runtime.Version{Name: "Talos", Version: "v1.15.0"}), bootIDController(r), kernelCmdlineController(r), &SecurityStateController{Root: root, Proc: r},
 		extensionStatusController(root), sbomItemController(root))
 }
 
@@ -321,8 +321,8 @@ func TestSecurityState(t *testing.T) {
 		want         runtime.SecurityState
 	}{
 		{"nothing", proc.Security{}, false, false, runtime.SecurityState{}},
-		{"all", proc.Security{SELinux: true, Enforcing: true, ModuleSignatures: true, SecureBoot: true}, true, true,
-			runtime.SecurityState{SecureBoot: true, SELinuxState: runtime.SELinuxEnforcing, ModuleSignatureEnforced: true, FIPSState: runtime.FIPSStrict}},
+		{"all", proc.Security{SELinux: true, Enforcing: true, ModuleSignatures: true, SecureBoot: true, UKI: true}, true, true,
+			runtime.SecurityState{SecureBoot: true, BootedWithUKI: true, SELinuxState: runtime.SELinuxEnforcing, ModuleSignatureEnforced: true, FIPSState: runtime.FIPSStrict}},
 		{"less", proc.Security{SELinux: true}, true, false,
 			runtime.SecurityState{SELinuxState: runtime.SELinuxPermissive, FIPSState: runtime.FIPSEnabled}},
 	} {

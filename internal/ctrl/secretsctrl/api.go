@@ -35,7 +35,13 @@ const askTimeout = 45 * time.Second
 type APIController struct {
 	// Dial connects to trustd, by host:port. Nil means TCP.
 	Dial func(ctx context.Context, address string) (net.Conn, error)
+
+	clock time.Time // since when nothing but the clock was waited for
 }
+
+// clockPatience is how long the API waits for a clock that a time server has confirmed. Without an API nobody could tell a machine that
+// has no such server so. When the clock is set, certificates that do not fit it are issued anew.
+const clockPatience = 30 * time.Second
 
 // Name implements [controller.Controller].
 func (*APIController) Name() string { return "secrets.APIController" }
@@ -85,8 +91,22 @@ func (c *APIController) Run(ctx context.Context, rt controller.Runtime, log *slo
 		if !ok {
 			return outcome{waiting: "the authorities of the machine config"}, remove[secrets.API](ctx, rt)
 		}
-		if waiting, err := gates(ctx, rt, true); err != nil || waiting != "" {
-			return outcome{waiting: waiting}, err
+		waiting, err := gates(ctx, rt, true)
+		if err != nil {
+			return outcome{}, err
+		}
+		if waiting == waitsForClock {
+			switch {
+			case c.clock.IsZero():
+				c.clock = i.now
+				return outcome{waiting: waiting, next: i.now.Add(clockPatience)}, nil
+			case i.now.Sub(c.clock) < clockPatience:
+				return outcome{waiting: waiting, next: c.clock.Add(clockPatience)}, nil
+			case len(have.Server.Crt) == 0:
+				log.Warn("no time server has confirmed the clock: the certificate of the API has the time that the machine believes", "time", i.now.UTC())
+			}
+		} else if waiting != "" {
+			return outcome{waiting: waiting}, nil
 		}
 		san, ok, err := state.Find[secrets.CertSAN](ctx, rt, secrets.CertSANAPI)
 		if err != nil || !ok {

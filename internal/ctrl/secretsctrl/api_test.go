@@ -20,6 +20,7 @@ import (
 	"talos.internal/resource/runtime"
 	"talos.internal/resource/secrets"
 	"talos.internal/secret"
+	"talos.internal/state"
 )
 
 var nodeNames = []string{"10.5.0.2", "fd00::2", "node-1", "node-1.lab.internal", "api.example.com", "203.0.113.7"}
@@ -291,6 +292,25 @@ func TestTheWrongTokenIsSaid(t *testing.T) {
 			if s.Err == nil || !strings.Contains(s.Err.Error(), "k8s.example.com: Unauthenticated: the machine token") || strings.Contains(s.Err.Error(), token.Reveal()) {
 				n.T.Errorf("its error is %v; want that the token is wrong, without it", s.Err)
 			}
+		}
+	})
+}
+
+// A machine without a time server had an API for nobody, and nobody could give it a config with one.
+func TestTheAPIDoesNotWaitForEverForTheClock(t *testing.T) {
+	run(t, Deps{}, func(n *node) {
+		n.named("node-1")
+		n.addresses("10.5.0.2/24")
+		n.online()
+		n.controlPlane()
+		n.Advance(clockPatience - time.Second)
+		if _, err := state.Get[secrets.API](n.T.Context(), n.State, secrets.APIID); err == nil {
+			n.T.Error("the API did not wait for the clock")
+		}
+		n.Advance(2 * time.Second)
+		n.wantAPI("be issued", func(a secrets.API) bool { return a.Client != nil })
+		if _, err := state.Get[secrets.Trustd](n.T.Context(), n.State, secrets.TrustdID); err == nil {
+			n.T.Error("what is for others was issued by a clock that nobody has confirmed")
 		}
 	})
 }

@@ -17,7 +17,8 @@
 // not all ask the control plane together. One that lives as long as its authority is not renewed early, since that would gain
 // nothing.
 //
-// Nothing is issued before the clock can be believed (clock.TimeStatus) and the network has names and addresses (network.Status).
+// Nothing is issued before the clock can be believed (clock.TimeStatus) and the network has names and addresses (network.Status); but
+// for the API, which waits for the clock half a minute only.
 // What is there stays meanwhile. The exception is the node without a config: it issues its API a certificate of an authority of its
 // own, whatever the clock says.
 //

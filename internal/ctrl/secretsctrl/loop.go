@@ -76,6 +76,9 @@ func timeInput() controller.Input {
 	return controller.Weak[clock.TimeStatus]().Named(clock.TimeStatusID)
 }
 
+// waitsForClock is what gates says last.
+const waitsForClock = "the clock to be set"
+
 // gates returns what must come before a certificate is issued, and is not there; empty if all is.
 func gates(ctx context.Context, rt controller.Runtime, withNetwork bool) (waiting string, err error) {
 	if withNetwork {
@@ -94,7 +97,7 @@ func gates(ctx context.Context, rt controller.Runtime, withNetwork bool) (waitin
 	case err != nil:
 		return "", err
 	case !s.Synced:
-		return "the clock to be set", nil
+		return waitsForClock, nil
 	}
 	return "", nil
 }

@@ -99,6 +99,7 @@ func (c *SyncController) Run(ctx context.Context, rt controller.Runtime, log *sl
 		c.begun = time.Now()
 	}
 	var last settings
+	unset := "" // why it is not set, as was said
 	poll := minPoll
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -127,10 +128,14 @@ func (c *SyncController) Run(ctx context.Context, rt controller.Runtime, log *sl
 			poll = minPoll
 		} else if due {
 			if err := c.sync(ctx, s.servers, log); err != nil {
-				log.Warn("the clock is not set", "error", err)
+				if why := err.Error(); why != unset {
+					unset = why
+					log.Warn("the clock is not set", "error", err)
+				}
 				poll = minPoll
 				timer.Reset(retry)
 			} else {
+				unset = ""
 				timer.Reset(poll)
 				poll = min(2*poll, maxPoll)
 			}
