@@ -18,6 +18,7 @@ import (
 	"talos.internal/internal/daemon"
 	"talos.internal/internal/node"
 	"talos.internal/internal/sys/process"
+	"talos.internal/internal/sys/seccomp"
 )
 
 func main() { os.Exit(run(filepath.Base(os.Args[0]), os.Args[1:])) }
@@ -51,18 +52,19 @@ func run(name string, args []string) int {
 	case crictrl.Verifier:
 		return verifierProgram(args, os.Stdout)
 	}
-	if name == "modprobe" {
-		return modprobe(args)
-	}
 	program, ok := programs[name]
 	if !ok {
-		fmt.Fprintf(os.Stderr, "%s: no such program; call the binary as init, apid, trustd, dashboard or modprobe\n", name)
+		fmt.Fprintf(os.Stderr, "%s: no such program; call the binary as init, apid, trustd or dashboard\n", name)
 		return 2
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{ReplaceAttr: withoutTime}))
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	settleLater(func(err error) { log.Warn("memory of the start is kept", "error", err) })
+	// What these programs never do they cannot be made to do. A kernel without filters is no reason not to run.
+	if err := seccomp.Restrict(); err != nil {
+		log.Warn("system calls are not restricted", "error", err)
+	}
 	if err := program(ctx, log); err != nil {
 		log.Error(strings.TrimSpace(err.Error()))
 		return 1

@@ -9,7 +9,7 @@ import (
 // told are the controllers whose words are for a person in front of the machine.
 var told = []string{
 	"config.AcquireController", "runtime.MaintenanceServiceInformController", "runtime.EphemeralController",
-	"block.VolumeManagerController", "block.MountController", "runtime.UnattendedInstallController",
+	"block.VolumeManagerController", "block.MountController", "runtime.UnattendedInstallController", "runtime.UpgradeController",
 }
 
 // console passes on to the console of a machine what a person in front of it wants to know: what goes wrong, and what some

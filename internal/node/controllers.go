@@ -53,12 +53,14 @@ func (n *node) registerControllers() error {
 	configs := configctrl.Deps{Store: n.configs, Userdata: n.facts.UserData, Mode: n.mode(), Publish: n.publish}
 	running := runtimectrl.Deps{Mode: n.mode(), Version: version, Stage: n.stage, Publish: n.publish}
 	var clock timectrl.Deps
+	var caches chan struct{} // nil: they are there from the start
 	volumes := n.machine != nil
 	if n.machine != nil {
 		links.Seed, links.Cmdline, links.Devices = n.machine.from.Seed, n.machine.line, linkDevice
 		configs.Sources, configs.Volumes = n.machine.sources(), true
-		running.Settled = n.machine.settled
+		running.Settled, running.BootImage = n.machine.settled, runtimectrl.StartedFrom(boot.Medium+"/"+mediumUKI, n.machine.cmdline)
 		clock.Clock = adjtime.Kernel{}
+		caches = n.machine.caches
 	}
 	all := slices.Concat(
 		[]controller.Controller{
@@ -67,6 +69,10 @@ func (n *node) registerControllers() error {
 		},
 		configctrl.Controllers(configs),
 		n.ofMachine(kernel),
+		n.upgrades.controllers(),
+		n.ofKernel(),
+		n.ofLogs(),
+		n.ofExtensions(),
 		servicectrl.Controllers(servicectrl.Deps{Supervisor: n.services, Publish: n.publish}),
 		runtimectrl.Controllers(running),
 		clusterctrl.Controllers(clusterctrl.Deps{StateDir: stateDir, Volumes: volumes, Version: version}),
@@ -77,7 +83,7 @@ func (n *node) registerControllers() error {
 		filesctrl.Controllers(filesctrl.Deps{Root: boot.SystemEtc, Binder: binder{mount.Kernel{}}}),
 		crictrl.Controllers(crictrl.Deps{
 			Services: n.services, Launcher: n.processes, Client: n.runtime, Snapshotter: n.snapshots,
-			Conditions: []supervise.Condition{n.gates.network, n.gates.ephemeral},
+			Conditions: []supervise.Condition{n.gates.network, n.gates.ephemeral}, CachesKnown: caches,
 		}),
 		etcdctrl.Controllers(etcdctrl.Deps{
 			Services: n.services, Client: n.runtime, Door: n.door,

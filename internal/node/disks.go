@@ -9,10 +9,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 
 	"talos.internal/controller"
 	"talos.internal/internal/boot"
 	"talos.internal/internal/ctrl/blockctrl"
+	"talos.internal/internal/ctrl/crictrl"
 	"talos.internal/internal/ctrl/dhcpctrl"
 	"talos.internal/internal/ctrl/etcdctrl"
 	"talos.internal/internal/ctrl/firewallctrl"
@@ -24,8 +26,10 @@ import (
 	"talos.internal/internal/sys/announce"
 	"talos.internal/internal/sys/mount"
 	"talos.internal/internal/sys/netdev"
+	"talos.internal/internal/sys/pcr"
 	"talos.internal/internal/sys/rtnl"
 	"talos.internal/internal/sys/wg"
+	"talos.internal/internal/volume"
 )
 
 // ofMachine are the controllers that only a machine has: disks and links of a container are its host's.
@@ -33,26 +37,45 @@ func (n *node) ofMachine(kernel *rtnl.Conn) []controller.Controller {
 	if n.machine == nil {
 		return nil
 	}
-	links := linkctrl.Deps{Kernel: kernel, Announcer: announcer{}, Cmdline: n.machine.line}
-	if tunnels, err := wg.Open(); err == nil {
-		links.Wireguard = tunnels
-	} else {
-		n.log.Warn("there is no WireGuard", "error", err)
-	}
+	links := linkctrl.Deps{Kernel: kernel, Announcer: announcer{}, Cmdline: n.machine.line, Wireguard: &tunnels{}}
 	disks := blockctrl.Deps{
 		Kernel: n.machine.disks, Meta: n.machine.meta, Mounts: mount.Kernel{}, Watch: watchDisks,
-		RootGUID: n.machine.rootGUID(), Persist: n.configs.Keep, Reboot: n.reboot,
+		Keys: n.machine.keys, Measure: pcr.Extend, RootGUID: n.machine.rootGUID(), Persist: n.configs.Keep, Reboot: n.reboot,
 	}
 	if _, ok := mount.Top(n.facts.Mounts, boot.Medium); ok {
 		disks.Assets = mediumAssets
 	}
 	return slices.Concat(
-		[]controller.Controller{ephemeralController{gate: n.gates.ephemeral, prepare: n.prepareEphemeral}},
+		[]controller.Controller{
+			ephemeralController{gate: n.gates.ephemeral, prepare: n.prepareEphemeral, closed: volume.Closed},
+			&crictrl.ImageCacheVolumeController{Show: n.showImageCache, Known: n.machine.caches},
+		},
 		blockctrl.Controllers(disks),
 		linkctrl.Controllers(links),
 		firewallctrl.Controllers(firewallctrl.Deps{}),
 		dhcpctrl.Controllers(dhcpctrl.Deps{Cmdline: n.machine.line, Election: etcdop.Operator{PKI: etcdctrl.DefaultPKI}}),
 	)
+}
+
+// tunnels opens WireGuard when somebody wants a tunnel: that loads six modules, which most machines do not need, and all waited for
+// in the middle of their start.
+type tunnels struct {
+	mu   sync.Mutex
+	conn *wg.Conn
+}
+
+// Configure implements linkctrl.Wireguard.
+func (t *tunnels) Configure(name string, cfg wg.Config) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.conn == nil {
+		c, err := wg.Open()
+		if err != nil {
+			return fmt.Errorf("configure the tunnel %s: %w", name, err)
+		}
+		t.conn = c
+	}
+	return t.conn.Configure(name, cfg)
 }
 
 // announcer tells neighbours of addresses that have moved.
@@ -121,4 +144,9 @@ func mediumAssets(context.Context) (install.Assets, io.Closer, error) {
 		*x.blob = install.Blob{Reader: f, Size: size}
 	}
 	return a, open, nil
+}
+
+// showImageCache mounts the image caches that there are. What does not work is logged, and images come from elsewhere.
+func (n *node) showImageCache(ctx context.Context, partition string) {
+	_, _ = boot.Run(ctx, boot.ImageCachePlan(partition), boot.NewHost("", n.services), n.log) // each step may fail
 }

@@ -87,7 +87,7 @@ func wipes(r *machinepb.ResetRequest, disk string) []boot.Step {
 		})
 	}
 	if r.GetMode() != machinepb.ResetRequest_USER_DISKS && disk != "" {
-		labels := []string{"META", volume.State, volume.Ephemeral}
+		labels := []string{volume.Ephemeral, "META", volume.State}
 		if named := r.GetSystemPartitionsToWipe(); len(named) > 0 {
 			labels = nil
 			for _, p := range named {
@@ -98,8 +98,9 @@ func wipes(r *machinepb.ResetRequest, disk string) []boot.Step {
 			slices.Sort(labels)
 			labels = slices.Compact(labels)
 		}
-		if len(labels) > 0 {
-			add(disk, labels)
+		// One by one: a partition that was never made does not keep the others.
+		for _, l := range labels {
+			add(disk, []string{l})
 		}
 	}
 	if r.GetMode() != machinepb.ResetRequest_SYSTEM_DISK {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -19,6 +20,7 @@ import (
 	"talos.internal/internal/boot"
 	"talos.internal/internal/ctrl/blockctrl"
 	"talos.internal/internal/ctrl/configctrl"
+	"talos.internal/internal/diskkey"
 	"talos.internal/internal/netconf"
 	"talos.internal/internal/platform"
 	"talos.internal/internal/supervise"
@@ -27,6 +29,7 @@ import (
 	"talos.internal/internal/sys/process"
 	"talos.internal/internal/sys/uevent"
 	"talos.internal/internal/volume"
+	"talos.internal/resource/block"
 	"talos.internal/resource/network"
 	"talos.internal/state"
 )
@@ -37,9 +40,11 @@ type machine struct {
 	line    string // the command line as it is
 	drivers *boot.Drivers
 	settled chan struct{} // closed when the drivers are loaded of what was there at the start
+	caches  chan struct{} // closed when the image caches are shown
 	from    *platform.Platform
 	disks   blockctrl.Machine
 	meta    *blockctrl.Meta
+	keys    *diskkey.Keeper
 }
 
 // seedPoint is where a seed disk is mounted while it is read.
@@ -48,7 +53,7 @@ const seedPoint = "/run/seed"
 // newMachine reads what the machine says about itself.
 func newMachine(st state.Reader, run func(ctx context.Context, argv ...string) ([]byte, error)) (*machine, error) {
 	r := proc.Reader{}
-	m := &machine{drivers: new(boot.Drivers), settled: make(chan struct{}), disks: blockctrl.Machine{Run: run}}
+	m := &machine{drivers: new(boot.Drivers), settled: make(chan struct{}), caches: make(chan struct{}), disks: blockctrl.Machine{Run: run}}
 	m.meta = blockctrl.NewMeta(m.disks)
 	var err error
 	if m.cmdline, err = r.Cmdline(); err != nil {
@@ -61,6 +66,7 @@ func newMachine(st state.Reader, run func(ctx context.Context, argv ...string) (
 	if err != nil {
 		return nil, err
 	}
+	m.keys = diskkey.OfMachine(dmi.UUID, boot.PolicyKey, boot.PolicySignatures)
 	m.from = platform.New(platform.Options{
 		Params: m.cmdline, DMI: dmi, Embedded: boot.EmbeddedConfig, Settled: m.settled, Media: platform.Disks{Point: seedPoint},
 		Hostname: func() string { return hostname(st) }, MAC: func() string { return hardwareAddress(st) },
@@ -140,17 +146,19 @@ const settleMost = 30 * time.Second
 
 // devices loads the drivers of devices until ctx ends.
 func (n *node) devices(ctx context.Context) {
-	failed, err := boot.Run(ctx, boot.DriversPlan(), boot.NewHost("", n.services), n.log)
-	if err = errors.Join(append(failed, err)...); err != nil {
-		n.log.Warn("the kernel lacks what pods need", "error", err)
-	}
+	n.goGuarded(func() {
+		failed, err := boot.Run(ctx, boot.DriversPlan(), boot.NewHost("", n.services), n.log)
+		if err = errors.Join(append(failed, err)...); err != nil {
+			n.log.Warn("the kernel lacks what volumes and pods need", "error", err)
+		}
+	})
 	settled := sync.OnceFunc(func() { close(n.machine.settled) })
 	settle := time.AfterFunc(settleMost, func() {
 		n.log.Warn("the drivers of some devices are still not loaded; going on without them")
 		settled()
 	})
 	defer settle.Stop()
-	err = n.machine.drivers.Follow(ctx, func(loaded []string, err error) {
+	err := n.machine.drivers.Follow(ctx, func(loaded []string, err error) {
 		if len(loaded) > 0 {
 			n.log.Info("drivers loaded", "modules", strings.Join(loaded, " "))
 		}
@@ -239,17 +247,25 @@ func lastLine(text string) string {
 type ephemeralController struct {
 	gate    *supervise.Gate
 	prepare func(context.Context) error
+	// closed says which volumes have to be open before the TPM gives no key any more, and are not yet.
+	closed func(context.Context, state.Reader) (string, error)
 }
+
+// closedWait is how long containers wait for other volumes whose keys the TPM has: a disk of theirs may be gone.
+const closedWait = 30 * time.Second
 
 func (ephemeralController) Name() string { return "runtime.EphemeralController" }
 
-func (ephemeralController) Inputs() []controller.Input { return volume.Inputs(volume.Ephemeral) }
+func (ephemeralController) Inputs() []controller.Input {
+	return []controller.Input{controller.Weak[block.MountStatus]().Named(volume.Ephemeral), controller.Weak[block.VolumeStatus]()}
+}
 
 func (ephemeralController) Outputs() []controller.Output { return nil }
 
 func (c ephemeralController) Run(ctx context.Context, rt controller.Runtime, log *slog.Logger) error {
 	prepared := false
 	told := ""
+	var late time.Time
 	return controller.Loop(ctx, rt, func(ctx context.Context) error {
 		where, why, err := volume.Look(ctx, rt, volume.Ephemeral)
 		if err != nil {
@@ -264,6 +280,20 @@ func (c ephemeralController) Run(ctx context.Context, rt controller.Runtime, log
 			return nil
 		}
 		if !prepared {
+			if late.IsZero() {
+				late = time.Now().Add(closedWait)
+				time.AfterFunc(closedWait, rt.Wake)
+			}
+			closed, err := c.closed(ctx, rt)
+			if err != nil {
+				return err
+			}
+			if closed != "" && time.Now().Before(late) {
+				return nil
+			}
+			if closed != "" {
+				log.Warn("a volume is not open yet, and containers wait no longer for it; the TPM gives its key at the next start", "volumes", closed)
+			}
 			if err := c.prepare(ctx); err != nil {
 				return fmt.Errorf("prepare EPHEMERAL: %w", err)
 			}
@@ -276,6 +306,6 @@ func (c ephemeralController) Run(ctx context.Context, rt controller.Runtime, log
 
 // prepareEphemeral makes what others expect below /var.
 func (n *node) prepareEphemeral(ctx context.Context) error {
-	_, err := boot.Run(ctx, boot.EphemeralPlan(), boot.NewHost("", n.services), n.log)
+	_, err := boot.Run(ctx, slices.Concat(boot.WorldPlan(), boot.EphemeralPlan()), boot.NewHost("", n.services), n.log)
 	return err
 }

@@ -18,6 +18,7 @@ import (
 	"talos.internal/internal/sys/process"
 	"talos.internal/internal/volume"
 	"talos.internal/resource/block"
+	"talos.internal/state"
 )
 
 func TestAResetWipesWhatItNames(t *testing.T) {
@@ -33,11 +34,11 @@ func TestAResetWipesWhatItNames(t *testing.T) {
 		disk string
 		want []string
 	}{
-		{"everything of the machine", &machinepb.ResetRequest{}, "/dev/vda", []string{"wipe META, STATE, EPHEMERAL of /dev/vda"}},
-		{"named partitions", &machinepb.ResetRequest{SystemPartitionsToWipe: parts("STATE", "EPHEMERAL", "STATE")}, "/dev/vda", []string{"wipe EPHEMERAL, STATE of /dev/vda"}},
+		{"everything of the machine", &machinepb.ResetRequest{}, "/dev/vda", []string{"wipe EPHEMERAL of /dev/vda", "wipe META of /dev/vda", "wipe STATE of /dev/vda"}},
+		{"named partitions", &machinepb.ResetRequest{SystemPartitionsToWipe: parts("STATE", "EPHEMERAL", "STATE")}, "/dev/vda", []string{"wipe EPHEMERAL of /dev/vda", "wipe STATE of /dev/vda"}},
 		{"a partition that is not to be wiped", &machinepb.ResetRequest{SystemPartitionsToWipe: []*machinepb.ResetPartitionSpec{{Label: "STATE"}}}, "/dev/vda", nil},
 		{"user disks alone", &machinepb.ResetRequest{Mode: machinepb.ResetRequest_USER_DISKS, UserDisksToWipe: []string{"/dev/vdb", "/dev/vdc"}}, "/dev/vda", []string{"wipe /dev/vdb", "wipe /dev/vdc"}},
-		{"the system's disk alone", &machinepb.ResetRequest{Mode: machinepb.ResetRequest_SYSTEM_DISK, UserDisksToWipe: []string{"/dev/vdb"}}, "/dev/vda", []string{"wipe META, STATE, EPHEMERAL of /dev/vda"}},
+		{"the system's disk alone", &machinepb.ResetRequest{Mode: machinepb.ResetRequest_SYSTEM_DISK, UserDisksToWipe: []string{"/dev/vdb"}}, "/dev/vda", []string{"wipe EPHEMERAL of /dev/vda", "wipe META of /dev/vda", "wipe STATE of /dev/vda"}},
 		{"a machine without a system's disk", &machinepb.ResetRequest{UserDisksToWipe: []string{"/dev/vdb"}}, "", []string{"wipe /dev/vdb"}},
 	} {
 		var got []string
@@ -62,7 +63,8 @@ func TestContainersWaitUntilEphemeralIsPrepared(t *testing.T) {
 			return gate.Wait(ctx) == nil
 		}
 		prepared := 0
-		if err := h.Scheduler.Register(ephemeralController{gate: gate, prepare: func(context.Context) error {
+		none := func(context.Context, state.Reader) (string, error) { return "", nil }
+		if err := h.Scheduler.Register(ephemeralController{gate: gate, closed: none, prepare: func(context.Context) error {
 			if prepared++; prepared == 1 {
 				return errors.New("no space left on device")
 			}

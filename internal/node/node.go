@@ -23,6 +23,7 @@ import (
 	"talos.internal/internal/ctrl/crictrl"
 	"talos.internal/internal/ctrl/discoveryctrl"
 	"talos.internal/internal/ctrl/etcdctrl"
+	"talos.internal/internal/ctrl/logctrl"
 	"talos.internal/internal/ctrl/runtimectrl"
 	"talos.internal/internal/daemon"
 	"talos.internal/internal/event"
@@ -54,6 +55,7 @@ type node struct {
 	emergency *boot.Emergency
 
 	logs      *logring.Set
+	kept      *logctrl.Keeper // of the logs that are still there after the next start
 	events    *event.Stream
 	state     *memstate.Store
 	registry  *resource.Registry
@@ -61,7 +63,8 @@ type node struct {
 	services  *supervise.Supervisor
 	processes *processes
 	reaper    *process.Reaper
-	machine   *machine // nil in a container
+	machine   *machine  // nil in a container
+	upgrades  *upgrades // nil in a container, and on a machine that was not started from its disk
 	groups    *cgroup.Tree
 	gates     *gates
 	configs   *configctrl.Store
@@ -142,7 +145,7 @@ func newLog(mode boot.Mode, ring io.Writer, emergency *boot.Emergency) (*slog.Lo
 // assemble makes the parts. None of them does anything yet.
 func assemble(log *slog.Logger, logs *logring.Set, facts boot.Facts, emergency *boot.Emergency) (*node, error) {
 	n := &node{
-		log: log, facts: facts, emergency: emergency, logs: logs,
+		log: log, facts: facts, emergency: emergency, logs: logs, kept: logctrl.NewKeeper(logDir, logs),
 		events: event.New(0), state: memstate.New(memstate.Options{}),
 		gates: newGates(), stage: runtimectrl.NewStage(), lifecycle: newLifecycle(),
 		services: supervise.New(logs), discovery: &discoveryctrl.Door{},
@@ -172,6 +175,7 @@ func assemble(log *slog.Logger, logs *logring.Set, facts boot.Facts, emergency *
 		if n.machine, err = newMachine(n.state, n.program); err != nil {
 			return nil, fmt.Errorf("look at the machine: %w", err)
 		}
+		n.upgrades = n.newUpgrades()
 		n.runtime = container.New(container.Options{Snapshotter: n.snapshots, Credentials: crictrl.Credentials(n.state), Policy: crictrl.Policy(n.state)})
 		return n, nil
 	}
@@ -229,7 +233,7 @@ func (n *node) live(ctx context.Context, signals <-chan os.Signal) error {
 func (n *node) end(ctx context.Context, c server.Cause) error {
 	e := endingOf(c)
 	n.announce(c, e)
-	e.cause.First = n.leave(c)
+	e.cause.First, e.cause.Last = n.leave(c), n.keepLogs()
 	if n.machine != nil {
 		n.endMachine(ctx, c, &e)
 	}

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"maps"
 	"os"
 	"sync"
 
@@ -42,14 +43,16 @@ func (p *processes) Start(spec child.Spec, out *os.File) (child.Process, error) 
 		if p.last == nil {
 			p.last = map[string]identity{}
 		}
+		// A service that had this number has ended: apid and the dashboard are one user, and have different rights.
+		maps.DeleteFunc(p.last, func(_ string, old identity) bool { return old.pid == id.pid })
 		p.last[spec.Name] = id
 	}
 	return proc, nil
 }
 
 // serviceOf returns the service whose process was last started with this number and user. A number that another process got
-// since does not count: the user has to be the service's as well, and no two services share one. What containerd itself has started
-// as root counts as containerd.
+// since does not count: the user has to be the service's as well, and of those that share one only the last counts. What containerd
+// itself has started as root counts as containerd.
 func (p *processes) serviceOf(pid int32, uid uint32) (string, bool) {
 	if name, ok := p.started(identity{pid, uid}); ok {
 		return name, true

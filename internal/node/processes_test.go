@@ -31,15 +31,19 @@ func TestServiceOfKnowsOnlyTheLastProcessOfAService(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	start("apid", 50)   // 101
-	start("trustd", 51) // 102
-	start("apid", 50)   // 103
+	start("apid", 50)      // 101
+	start("trustd", 51)    // 102
+	start("apid", 50)      // 103
+	start("dashboard", 50) // 104
+	p.Launcher = &launcher{next: 103}
+	start("kubelet", 50) // 104 again: the dashboard has ended
 	for _, tc := range []struct {
 		name string
 		pid  int32
 		uid  uint32
 		want string
 	}{
+		{"one that got the number of another of the same user", 104, 50, "kubelet"},
 		{"running", 103, 50, "apid"},
 		{"another service", 102, 51, "trustd"},
 		{"of an earlier run", 101, 50, ""},

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"talos.internal/internal/boot"
+	"talos.internal/internal/containerapi"
 	"talos.internal/internal/ctrl/blockctrl"
 	"talos.internal/internal/ctrl/discoveryctrl"
 	"talos.internal/internal/ctrl/etcdctrl"
@@ -51,7 +52,7 @@ func (n *node) loadServices(ctx context.Context) error {
 		},
 		Logger:     n.log.With("part", "api"),
 		Etcd:       etcdMember{state: n.state, door: n.door, op: etcdop.Operator{PKI: etcdctrl.DefaultPKI}},
-		Containers: containers{n.runtime}, Images: images{n.runtime},
+		Containers: containerapi.Containers{Client: n.runtime}, Images: containerapi.Images{Client: n.runtime},
 		Health: vitals.Checker{Client: n.clusterClient},
 		Members: discoveryctrl.Remover{
 			State: n.state, Discovery: n.discovery, Etcd: etcdop.Operator{PKI: etcdctrl.DefaultPKI},
@@ -60,6 +61,7 @@ func (n *node) loadServices(ctx context.Context) error {
 	}
 	if n.machine != nil {
 		deps.Disks, deps.Meta = &blockctrl.Storage{Kernel: n.machine.disks, State: n.state}, n.machine.meta
+		n.upgrades.serve(&deps)
 	}
 	api, err := server.New(deps)
 	if err != nil {
@@ -72,7 +74,14 @@ func (n *node) loadServices(ctx context.Context) error {
 	if err := n.services.Load(n.machined(api, l), n.apid()); err != nil {
 		return err
 	}
-	return n.services.Start("machined", "apid")
+	ids := []string{"machined", "apid"}
+	if n.machine != nil && wantsDashboard(n.machine.cmdline) {
+		if err := n.services.Load(n.dashboard()); err != nil {
+			return err
+		}
+		ids = append(ids, dashboardID)
+	}
+	return n.services.Start(ids...)
 }
 
 // kubernetes returns a client of the API server with an administrator's rights, which a control-plane node has.

@@ -1,4 +1,4 @@
-package node
+package containerapi
 
 import (
 	"context"
@@ -20,19 +20,19 @@ import (
 // podLogs is the directory that kubelet is given for the logs of containers.
 const podLogs = "/var/log/pods"
 
-// containers shows what containerd runs.
-type containers struct{ client *container.Client }
+// Containers shows what containerd runs.
+type Containers struct{ Client *container.Client }
 
-// images shows and changes what containerd has.
-type images struct{ client *container.Client }
+// Images shows and changes what containerd has.
+type Images struct{ Client *container.Client }
 
 var (
-	_ server.Containers = containers{}
-	_ server.Images     = images{}
+	_ server.Containers = Containers{}
+	_ server.Images     = Images{}
 )
 
-// missing makes the error for what containerd does not have one that the server understands.
-func missing(err error) error {
+// Missing makes the error for what containerd does not have one that the server understands.
+func Missing(err error) error {
 	switch {
 	case errors.Is(err, container.ErrRefused):
 		return fmt.Errorf("%w: %w", fs.ErrPermission, err)
@@ -43,8 +43,8 @@ func missing(err error) error {
 }
 
 // List implements server.Containers.
-func (c containers) List(ctx context.Context, p server.Place) ([]*machinepb.ContainerInfo, error) {
-	list, err := c.client.Containers(ctx, p.Namespace)
+func (c Containers) List(ctx context.Context, p server.Place) ([]*machinepb.ContainerInfo, error) {
+	list, err := c.Client.Containers(ctx, p.Namespace)
 	if err != nil {
 		return nil, err
 	}
@@ -59,8 +59,8 @@ func (c containers) List(ctx context.Context, p server.Place) ([]*machinepb.Cont
 }
 
 // Stats implements server.Containers.
-func (c containers) Stats(ctx context.Context, p server.Place) ([]*machinepb.Stat, error) {
-	list, err := c.client.Stats(ctx, p.Namespace)
+func (c Containers) Stats(ctx context.Context, p server.Place) ([]*machinepb.Stat, error) {
+	list, err := c.Client.Stats(ctx, p.Namespace)
 	if err != nil {
 		return nil, err
 	}
@@ -75,21 +75,21 @@ func (c containers) Stats(ctx context.Context, p server.Place) ([]*machinepb.Sta
 }
 
 // Restart implements server.Containers.
-func (c containers) Restart(ctx context.Context, p server.Place, id string) error {
-	return missing(c.client.Kill(ctx, p.Namespace, id, syscall.SIGTERM))
+func (c Containers) Restart(ctx context.Context, p server.Place, id string) error {
+	return Missing(c.Client.Kill(ctx, p.Namespace, id, syscall.SIGTERM))
 }
 
 // Logs implements server.Containers.
-func (c containers) Logs(ctx context.Context, _ server.Place, id string, follow bool, tail int, w io.Writer) error {
+func (c Containers) Logs(ctx context.Context, _ server.Place, id string, follow bool, tail int, w io.Writer) error {
 	return podLog{find: func(ctx context.Context) (string, error) {
-		file, err := c.client.LogFile(ctx, podLogs, id)
-		return file, missing(err)
+		file, err := c.Client.LogFile(ctx, podLogs, id)
+		return file, Missing(err)
 	}}.copy(ctx, w, tail, follow)
 }
 
 // LogIDs implements server.Containers.
-func (c containers) LogIDs(ctx context.Context) ([]string, error) {
-	list, err := c.client.Containers(ctx, container.Pods)
+func (c Containers) LogIDs(ctx context.Context) ([]string, error) {
+	list, err := c.Client.Containers(ctx, container.Pods)
 	if err != nil {
 		return nil, err
 	}
@@ -103,8 +103,8 @@ func (c containers) LogIDs(ctx context.Context) ([]string, error) {
 }
 
 // List implements server.Images.
-func (i images) List(ctx context.Context, p server.Place, f func(*machinepb.ImageServiceListResponse) error) error {
-	list, err := i.client.Images(ctx, p.Namespace)
+func (i Images) List(ctx context.Context, p server.Place, f func(*machinepb.ImageServiceListResponse) error) error {
+	list, err := i.Client.Images(ctx, p.Namespace)
 	if err != nil {
 		return err
 	}
@@ -120,7 +120,7 @@ func (i images) List(ctx context.Context, p server.Place, f func(*machinepb.Imag
 }
 
 // Pull implements server.Images.
-func (i images) Pull(ctx context.Context, p server.Place, ref string, progress func(*machinepb.ImageServicePullProgress) error) (string, error) {
+func (i Images) Pull(ctx context.Context, p server.Place, ref string, progress func(*machinepb.ImageServicePullProgress) error) (string, error) {
 	ref, err := container.Normalize(ref)
 	if err != nil {
 		return "", fmt.Errorf("%w: %w", syscall.EINVAL, err)
@@ -139,12 +139,12 @@ func (i images) Pull(ctx context.Context, p server.Place, ref string, progress f
 			}
 		}
 	}
-	img, err := i.client.Pull(ctx, p.Namespace, ref, tell)
+	img, err := i.Client.Pull(ctx, p.Namespace, ref, tell)
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil && ctx.Err() != nil {
 			err = cause
 		}
-		return "", missing(err)
+		return "", Missing(err)
 	}
 	return img.Name, nil
 }
@@ -160,8 +160,8 @@ func pullProgress(l container.LayerProgress, elapsed time.Duration) *machinepb.I
 }
 
 // Import implements server.Images. Of several images of an archive the first is named.
-func (i images) Import(ctx context.Context, p server.Place, archive io.Reader) (string, error) {
-	names, err := i.client.Import(ctx, p.Namespace, archive)
+func (i Images) Import(ctx context.Context, p server.Place, archive io.Reader) (string, error) {
+	names, err := i.Client.Import(ctx, p.Namespace, archive)
 	if err != nil {
 		return "", err
 	}
@@ -172,16 +172,16 @@ func (i images) Import(ctx context.Context, p server.Place, archive io.Reader) (
 }
 
 // Remove implements server.Images.
-func (i images) Remove(ctx context.Context, p server.Place, ref string) error {
+func (i Images) Remove(ctx context.Context, p server.Place, ref string) error {
 	ref, err := container.Normalize(ref)
 	if err != nil {
 		return fmt.Errorf("%w: %w", syscall.EINVAL, err)
 	}
-	return missing(i.client.Remove(ctx, p.Namespace, ref))
+	return Missing(i.Client.Remove(ctx, p.Namespace, ref))
 }
 
 // Verify implements server.Images. An image that may not be used is an answer, and no error.
-func (i images) Verify(ctx context.Context, in *machinepb.ImageServiceVerifyRequest) (*machinepb.ImageServiceVerifyResponse, error) {
+func (i Images) Verify(ctx context.Context, in *machinepb.ImageServiceVerifyRequest) (*machinepb.ImageServiceVerifyResponse, error) {
 	if _, err := container.Normalize(in.GetImageRef()); err != nil {
 		return nil, fmt.Errorf("%w: %w", syscall.EINVAL, err)
 	}
@@ -194,9 +194,9 @@ func (i images) Verify(ctx context.Context, in *machinepb.ImageServiceVerifyRequ
 			return c.GetUsername(), c.GetPassword(), nil
 		}
 	}
-	v, err := i.client.Verify(ctx, in.GetImageRef(), creds)
+	v, err := i.Client.Verify(ctx, in.GetImageRef(), creds)
 	if err != nil {
-		return nil, missing(err)
+		return nil, Missing(err)
 	}
 	return &machinepb.ImageServiceVerifyResponse{Verified: v.Allowed, Message: v.Reason, DigestedImageRef: v.Digested}, nil
 }
