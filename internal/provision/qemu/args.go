@@ -27,6 +27,7 @@ type machine struct {
 	disk, seed string
 	drive      string // image in the CD-ROM drive; "" for no drive
 	code, vars string // UEFI; "" for none
+	secure     bool   // the firmware keeps its variables to itself
 	kernel     string // direct boot; "" for none
 	initramfs  string
 	cmdline    string
@@ -37,6 +38,9 @@ type machine struct {
 // args returns QEMU's arguments.
 func (m machine) args() []string {
 	kind := "q35"
+	if m.secure {
+		kind += ",smm=on"
+	}
 	accel := "tcg,thread=multi"
 	if m.kvm {
 		accel = "kvm"
@@ -55,6 +59,9 @@ func (m machine) args() []string {
 		"-device", "virtio-rng-pci", "-device", "i6300esb",
 		"-netdev", "stream,id=net,server=on,addr.type=unix,addr.path=" + value(m.run+linkSuffix),
 		"-device", "virtio-net-pci,netdev=net,mac=" + m.mac + ",romfile=",
+	}
+	if m.secure {
+		a = append(a, "-global", "driver=cfi.pflash01,property=secure,value=on")
 	}
 	if m.code != "" {
 		a = append(a, "-drive", "if=pflash,unit=0,format=raw,readonly=on,file="+value(m.code), "-drive", "if=pflash,unit=1,format=raw,file="+value(m.vars))

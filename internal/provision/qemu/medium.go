@@ -96,9 +96,23 @@ var firmwares = []firmware{
 	{"/usr/share/qemu/ovmf-x86_64-code.bin", "/usr/share/qemu/ovmf-x86_64-vars.bin"},
 }
 
+// secureFirmwares are those of the same distributions that keep their variables from the system, in the mode of system management, and
+// so can insist on signatures.
+var secureFirmwares = []firmware{
+	{"/usr/share/OVMF/OVMF_CODE_4M.secboot.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"},
+	{"/usr/share/OVMF/OVMF_CODE.secboot.fd", "/usr/share/OVMF/OVMF_VARS.fd"},
+	{"/usr/share/edk2/ovmf/OVMF_CODE.secboot.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"},
+	{"/usr/share/edk2/x64/OVMF_CODE.secboot.4m.fd", "/usr/share/edk2/x64/OVMF_VARS.4m.fd"},
+	{"/usr/share/qemu/ovmf-x86_64-smm-code.bin", "/usr/share/qemu/ovmf-x86_64-smm-vars.bin"},
+}
+
 // findFirmware returns the first firmware that is there.
-func findFirmware() (firmware, error) {
-	for _, f := range firmwares {
+func findFirmware(secure bool) (firmware, error) {
+	known := firmwares
+	if secure {
+		known = secureFirmwares
+	}
+	for _, f := range known {
 		_, errCode := os.Stat(f.code)
 		_, errVars := os.Stat(f.vars)
 		if errCode == nil && errVars == nil {

@@ -122,7 +122,7 @@ func (p *Provisioner) start(ctx context.Context, state *provision.State, node pr
 	m := machine{
 		name: node.Name, kvm: p.kvm, cpus: node.CPUs, memory: node.Memory, dir: dir, run: run,
 		console: filepath.Join(dir, consoleFile), disk: filepath.Join(dir, diskFile), seed: filepath.Join(dir, seedFile),
-		code: state.Data[keyUEFI], kernel: state.Data[keyKernel], initramfs: state.Data[keyInitramfs], cmdline: state.Data[keyCmdline],
+		code: state.Data[keyUEFI], secure: state.Data[keySecure] != "", kernel: state.Data[keyKernel], initramfs: state.Data[keyInitramfs], cmdline: state.Data[keyCmdline],
 		incoming: incoming,
 	}
 	m.uuid, m.mac = identity(p.store.Path(state.Name), node.Name, offset(state.Network.CIDR, node.Address))

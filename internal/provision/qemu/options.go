@@ -18,7 +18,9 @@ type Options struct {
 	Cmdline   string // the kernel's command line, with a kernel
 	Disk      int64  // bytes of the disk at least; 0 is DefaultDisk
 	UEFI      bool   // boot by firmware, not by QEMU's own BIOS; not with a kernel
-	TPM       bool   // a TPM 2.0
+	// SecureBoot takes a firmware that insists on signatures once it has keys, which at first it has not: it is in setup mode. With UEFI.
+	SecureBoot bool
+	TPM        bool // a TPM 2.0
 }
 
 // DefaultDisk is the size of a disk in bytes, as published: 6144 MB.

@@ -52,12 +52,14 @@ func TestCommandLines(t *testing.T) {
 	direct.kernel, direct.initramfs, direct.cmdline, direct.kvm = "/vmlinuz", "/initramfs", "console=ttyS0 quiet", true
 	direct.cpus, direct.memory = 0, 0
 	uefi.code, uefi.vars, uefi.tpm, uefi.drive = "/OVMF_CODE.fd", "/lab/vars.fd", "/lab/run/2.tpm", "/talos.iso"
+	secure := uefi
+	secure.secure = true
 	uefi.incoming = "zstd -dc " + quoted("/lab/it's here")
 	for _, tc := range []struct {
 		name string
 		args []string
 	}{
-		{"disk", m.args()}, {"kernel", direct.args()}, {"uefi", uefi.args()},
+		{"disk", m.args()}, {"kernel", direct.args()}, {"uefi", uefi.args()}, {"secure", secure.args()},
 		{"gateway", gatewayArgs("/lab/run/gateway", netip.MustParsePrefix("10.5.0.0/24"), netip.MustParseAddr("10.5.0.1"), netip.MustParseAddr("10.5.0.2"))},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -83,10 +83,11 @@ const (
 	keyKernel    = "kernel"
 	keyInitramfs = "initramfs"
 	keyCmdline   = "cmdline"
-	keyDisk      = "disk" // bytes
-	keyUEFI      = "uefi" // path of the firmware's code; "" for none
-	keyVars      = "vars" // path of the variables that machines begin with
-	keyTPM       = "tpm"  // "true", or ""
+	keyDisk      = "disk"       // bytes
+	keyUEFI      = "uefi"       // path of the firmware's code; "" for none
+	keyVars      = "vars"       // path of the variables that machines begin with
+	keySecure    = "secureboot" // "true", or ""
+	keyTPM       = "tpm"        // "true", or ""
 )
 
 // Create implements provision.Provisioner.
@@ -194,11 +195,16 @@ func (p *Provisioner) plan(image string) (map[string]string, error) {
 		return nil, fmt.Errorf("%w: an initramfs and a command line are for a kernel, and there is none", provision.ErrInvalid)
 	}
 	if o.UEFI {
-		f, err := findFirmware()
+		f, err := findFirmware(o.SecureBoot)
 		if err != nil {
 			return nil, err
 		}
 		data[keyUEFI], data[keyVars] = f.code, f.vars
+		if o.SecureBoot {
+			data[keySecure] = "true"
+		}
+	} else if o.SecureBoot {
+		return nil, fmt.Errorf("%w: Secure Boot is of UEFI, and the machine is to boot without", provision.ErrInvalid)
 	}
 	if o.TPM {
 		for _, program := range []string{"swtpm", "swtpm_setup"} {
