@@ -12,6 +12,7 @@ import (
 
 	"talos.internal/client"
 	"talos.internal/internal/cli/capture"
+	"talos.internal/internal/cli/cgroups"
 	"talos.internal/internal/cli/clusters"
 	"talos.internal/internal/cli/command"
 	"talos.internal/internal/cli/configure"
@@ -29,6 +30,7 @@ import (
 	"talos.internal/internal/cli/resources"
 	"talos.internal/internal/cli/services"
 	"talos.internal/internal/cli/support"
+	"talos.internal/internal/cli/wipe"
 )
 
 // The exit codes.
@@ -42,6 +44,7 @@ const (
 func New(env command.Env) *cobra.Command {
 	root := command.Group("talosctl", "Manage machines that run Kubernetes",
 		capture.New(env),
+		cgroups.New(env),
 		clusters.New(env),
 		completion(env),
 		contexts.New(env),
@@ -53,6 +56,7 @@ func New(env command.Env) *cobra.Command {
 		offline.MachineConfig(env, gen.MachineConfig(env)),
 		offline.Validate(env),
 		support.New(env),
+		wipe.New(env),
 	)
 	for _, group := range [][]*cobra.Command{
 		configure.New(env), controlplane.New(env), machine.New(env), power.New(env), remotefile.New(env), resources.New(env), services.New(env),

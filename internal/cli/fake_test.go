@@ -29,7 +29,6 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
-	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -38,6 +37,7 @@ import (
 	"talos.internal/api/machinepb"
 	"talos.internal/api/membershippb"
 	"talos.internal/api/statepb"
+	"talos.internal/api/storagepb"
 	"talos.internal/api/timepb"
 	"talos.internal/client/talosconfig"
 	"talos.internal/config"
@@ -123,7 +123,9 @@ func (c *fakeCluster) serve(t testing.TB, config *tls.Config) string {
 	server := grpc.NewServer(grpc.Creds(credentials.NewTLS(config)))
 	machinepb.RegisterMachineServiceServer(server, fakeMachineService{cluster: c})
 	machinepb.RegisterImageServiceServer(server, fakeImages{cluster: c})
+	machinepb.RegisterLifecycleServiceServer(server, fakeLifecycle{cluster: c})
 	machinepb.RegisterStorageServiceServer(server, fakeFileSystems{})
+	storagepb.RegisterStorageServiceServer(server, fakeDisks{cluster: c})
 	statepb.RegisterStateServer(server, fakeState{cluster: c})
 	membershippb.RegisterMembershipServiceServer(server, fakeMembership{cluster: c})
 	timepb.RegisterTimeServiceServer(server, fakeTime{cluster: c})
@@ -291,43 +293,23 @@ func (fakeFileSystems) Statfs(_ context.Context, in *machinepb.StorageServiceSta
 	return &machinepb.StorageServiceStatfsResponse{Size: 10e9, Used: 4e9, Available: 6e9, Inodes: 1000, InodesUsed: 100, InodesFree: 900}, nil
 }
 
-type fakeImages struct {
-	machinepb.UnimplementedImageServiceServer
+type fakeDisks struct {
+	storagepb.UnimplementedStorageServiceServer
 	cluster *fakeCluster
 }
 
-func (f fakeImages) List(in *machinepb.ImageServiceListRequest, s grpc.ServerStreamingServer[machinepb.ImageServiceListResponse]) error {
-	for _, name := range []string{"registry.k8s.io/pause:3.10", "registry.k8s.io/etcd:3.7.3"} {
-		if err := s.Send(&machinepb.ImageServiceListResponse{Name: name, Digest: "sha256:abc", Size: 320000, CreatedAt: timestamppb.New(now.Add(-time.Hour))}); err != nil {
-			return err
+func (f fakeDisks) BlockDeviceWipe(ctx context.Context, in *storagepb.BlockDeviceWipeRequest) (*storagepb.BlockDeviceWipeResponse, error) {
+	m, err := f.cluster.at(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range in.GetDevices() {
+		if d.GetDevice() == "sda" {
+			return nil, status.Error(codes.FailedPrecondition, "wipe sda: the volume STATE is on it: busy")
 		}
+		m.call("wipe %s %s %t", d.GetDevice(), d.GetMethod(), d.GetDropPartition())
 	}
-	return nil
-}
-
-func (f fakeImages) Pull(in *machinepb.ImageServicePullRequest, s grpc.ServerStreamingServer[machinepb.ImageServicePullResponse]) error {
-	step := func(status machinepb.ImageServicePullLayerProgress_Status, offset int64) *machinepb.ImageServicePullResponse {
-		return &machinepb.ImageServicePullResponse{Response: &machinepb.ImageServicePullResponse_PullProgress{PullProgress: &machinepb.ImageServicePullProgress{
-			LayerId: "layer1", Progress: &machinepb.ImageServicePullLayerProgress{Status: status, Offset: offset, Total: 2000, Elapsed: durationpb.New(time.Second)},
-		}}}
-	}
-	for _, m := range []*machinepb.ImageServicePullResponse{
-		step(machinepb.ImageServicePullLayerProgress_DOWNLOADING, 500), step(machinepb.ImageServicePullLayerProgress_DOWNLOADING, 510),
-		step(machinepb.ImageServicePullLayerProgress_EXTRACT_COMPLETE, 2000),
-		{Response: &machinepb.ImageServicePullResponse_Name{Name: in.GetImageRef()}},
-	} {
-		if err := s.Send(m); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (f fakeImages) Remove(_ context.Context, in *machinepb.ImageServiceRemoveRequest) (*emptypb.Empty, error) {
-	if strings.Contains(in.GetImageRef(), "missing") {
-		return nil, status.Errorf(codes.NotFound, "image %s: not found", in.GetImageRef())
-	}
-	return &emptypb.Empty{}, nil
+	return &storagepb.BlockDeviceWipeResponse{Messages: []*storagepb.BlockDeviceWipe{{}}}, nil
 }
 
 // fakeMachineService answers what scripts ask for.
@@ -379,7 +361,7 @@ func (f fakeMachineService) Containers(ctx context.Context, in *machinepb.Contai
 	}
 	if in.GetDriver() == commonpb.ContainerDriver_CRI {
 		list = []*machinepb.ContainerInfo{
-			{Namespace: in.GetNamespace(), Id: "kube-system/dns:coredns:abc", PodId: "kube-system/dns", Image: "coredns:1", Pid: 401, Status: "CONTAINER_RUNNING"},
+			{Namespace: in.GetNamespace(), Id: "kube-system/dns:coredns:abc", PodId: "kube-system/dns", Uid: "1", InternalId: "abc", Name: "coredns", Image: "coredns:1", Pid: 401, Status: "CONTAINER_RUNNING"},
 			{Namespace: in.GetNamespace(), Id: "kube-system/dns", PodId: "kube-system/dns", Image: "pause:3.10", Pid: 400, Status: "SANDBOX_READY"},
 		}
 	}
@@ -594,6 +576,11 @@ func (f fakeMachineService) Copy(in *machinepb.CopyRequest, s grpc.ServerStreami
 		return send(s, string(archiveOf([]tar.Header{
 			{Name: "out", Linkname: "..", Typeflag: tar.TypeSymlink}, {Name: "out/escaped", Mode: 0o644, Typeflag: tar.TypeReg},
 		}, "", "x")))
+	case "/sys/fs/cgroup":
+		return send(s, string(archiveOf([]tar.Header{
+			{Name: "cgroup/cgroup.controllers", Mode: 0o444, Typeflag: tar.TypeReg},
+			{Name: "cgroup/kubepods/pod1/abc/memory.current", Mode: 0o444, Typeflag: tar.TypeReg},
+		}, "memory\n", "1048576\n")))
 	case "/missing":
 		return status.Error(codes.NotFound, "stat /missing: no such file or directory")
 	}

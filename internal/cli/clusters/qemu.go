@@ -22,7 +22,7 @@ import (
 type machines struct {
 	diskImage, iso, kernel, initramfs, arguments string
 	disk                                         int64 // MB, as published
-	uefi, tpm                                    bool
+	uefi, secure, tpm                            bool
 	changed                                      func(flag string) bool
 }
 
@@ -39,6 +39,7 @@ func (m *machines) bind(fl *pflag.FlagSet) {
 	fl.StringVar(&m.arguments, "extra-boot-kernel-args", "", "qemu: more arguments for that kernel")
 	fl.Int64Var(&m.disk, "disk", qemu.DefaultDisk>>20, "qemu: the size of the disk of each machine in MB, at least")
 	fl.BoolVar(&m.uefi, "with-uefi", true, "qemu: boot by UEFI; not with a kernel")
+	fl.BoolVar(&m.secure, "with-secureboot", false, "qemu: a firmware that starts signed programs only, once it has keys; it begins without, in setup mode")
 	fl.BoolVar(&m.tpm, "with-tpm2", false, "qemu: give each machine a TPM 2.0")
 }
 
@@ -65,7 +66,7 @@ func (m *machines) image(built string) (string, error) {
 
 // options are those of the provisioner.
 func (m *machines) options() (qemu.Options, error) {
-	o := qemu.Options{TPM: m.tpm, Disk: m.disk << 20}
+	o := qemu.Options{SecureBoot: m.secure, TPM: m.tpm, Disk: m.disk << 20}
 	if m.disk < 1 || m.disk > 1<<20 {
 		return o, fmt.Errorf("expected --disk to be from 1 to %d (MB), got %d", 1<<20, m.disk)
 	}

@@ -55,6 +55,7 @@ func TestFlagsOfMachines(t *testing.T) {
 	}{
 		{"the image that was built", nil, raw, qemu.Options{Disk: size, UEFI: true}, ""},
 		{"an ISO, and a TPM", []string{"--iso-path", "x.iso", "--with-tpm2", "--disk", "10"}, "x.iso", qemu.Options{Disk: 10 << 20, UEFI: true, TPM: true}, ""},
+		{"Secure Boot", []string{"--with-secureboot"}, raw, qemu.Options{Disk: size, UEFI: true, SecureBoot: true}, ""},
 		{"without UEFI", []string{"--disk-image-path", "x.raw", "--with-uefi=false"}, "x.raw", qemu.Options{Disk: size}, ""},
 		{"a kernel, with the command line beside it", []string{"--vmlinuz-path", beside, "--initrd-path", "i"}, beside,
 			qemu.Options{Disk: size, Initramfs: "i", Cmdline: "roothash=x"}, ""},

@@ -6,6 +6,8 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -16,6 +18,8 @@ import (
 
 	tea "charm.land/bubbletea/v2"
 	"github.com/google/go-cmp/cmp"
+
+	"talos.internal/secret"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -25,6 +29,7 @@ func sample() Sample {
 		Hostname: "demo-controlplane-1", Version: "v1.15.0", Stage: "running", Ready: true, Uptime: 90 * time.Minute, Load: [3]float64{0.5, 0.25, 0.125},
 		CPUUsed: 150, CPUTotal: 600, MemoryUsed: 3e9, MemoryTotal: 8e9, LogOf: "etcd",
 		Services: []Service{{"apid", "Running", "OK"}, {"etcd", "Running", "?"}, {"kubelet", "Failed", "Fail"}},
+		Type:     "controlplane", Addresses: []string{"10.5.0.2"},
 	}
 	for i := range 40 {
 		s.Log = append(s.Log, fmt.Sprintf("line %d of a log which is longer than what there is room for on this screen", i))
@@ -48,7 +53,14 @@ func TestDraw(t *testing.T) {
 	small := healthy
 	small.width, small.height = 30, 9
 	empty := newScreen([]string{"10.5.0.2"})
-	for name, s := range map[string]*screen{"healthy": &healthy, "ill": &ill, "small": &small, "empty": &empty} {
+	waiting := newScreen([]string{"talos-1"})
+	waiting.put("talos-1", Sample{
+		Hostname: "talos-1", Version: "v1.15.0", Stage: "maintenance", Addresses: []string{"10.5.0.2", "fd00::2"},
+		Fingerprint: strings.Repeat("5f:03:8d:", 10) + "aa:bb", Services: []Service{{"apid", "Running", "OK"}},
+	})
+	alone := newScreen([]string{"talos-1"})
+	alone.put("talos-1", Sample{Hostname: "talos-1", Version: "v1.15.0", Stage: "maintenance"})
+	for name, s := range map[string]*screen{"healthy": &healthy, "ill": &ill, "small": &small, "empty": &empty, "waiting": &waiting, "alone": &alone} {
 		t.Run(name, func(t *testing.T) {
 			got := s.draw()
 			lines := strings.Split(got, "\n")
@@ -164,5 +176,14 @@ func TestRunAsksAndEndsByAKey(t *testing.T) {
 	}
 	if !strings.Contains(out.String(), "demo-controlplane-1") {
 		t.Error("the screen does not show the machine")
+	}
+}
+
+func TestTheFingerprintIsThatOfTheServedCertificate(t *testing.T) {
+	server := httptest.NewTLSServer(http.NotFoundHandler())
+	defer server.Close()
+	got, err := fingerprint(t.Context(), server.Listener.Addr().String())
+	if want := secret.CertificateFingerprint(server.Certificate()).String(); got != want || err != nil {
+		t.Errorf("fingerprint = %s, %v; want %s", got, err, want)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"slices"
@@ -12,6 +13,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"talos.internal/api/commonpb"
@@ -20,7 +23,10 @@ import (
 	"talos.internal/client"
 	"talos.internal/internal/cli/nodes"
 	"talos.internal/resource"
+	"talos.internal/resource/machineconfig"
+	"talos.internal/resource/network"
 	"talos.internal/resource/runtime"
+	"talos.internal/secret"
 )
 
 // Sample is how a machine did at one time.
@@ -43,6 +49,11 @@ type Sample struct {
 	// Log is the end of the log of LogOf.
 	LogOf string
 	Log   []string
+	// Type is whether it is a control plane or a worker, Addresses is where it can be reached; empty as long as that is not known.
+	Type      string
+	Addresses []string
+	// Fingerprint is that of the certificate which a machine without a config serves its API with.
+	Fingerprint string
 	// Problem is why some of it is missing; empty if nothing is.
 	Problem string
 }
@@ -72,22 +83,44 @@ func (r remote) Sample(ctx context.Context, machine, service string) Sample {
 
 // local is the machine that the program runs on.
 type local struct {
-	c    *client.Client
-	name string
+	c         *client.Client
+	name, api string
 }
 
+// ownAPI is where a machine serves its API.
+const ownAPI = "127.0.0.1:50000"
+
 // Local returns the machine at the other end of c, of which the screen says that it is called name.
-func Local(c *client.Client, name string) Source { return local{c, name} }
+func Local(c *client.Client, name string) Source { return local{c, name, ownAPI} }
 
 func (l local) Machines() []string { return []string{l.name} }
 
 // Sample implements Source.
 func (l local) Sample(ctx context.Context, _, service string) Sample {
-	return gather(questions(service, time.Now()), func(q question) (func(*Sample), error) {
+	out := gather(questions(service, time.Now()), func(q question) (func(*Sample), error) {
 		ctx, cancel := context.WithTimeout(ctx, answer)
 		defer cancel()
 		return q(ctx, l.c)
 	})
+	if out.Stage == runtime.StageMaintenance.String() {
+		// A person compares it with what the client says. Until the API listens there is none.
+		out.Fingerprint, _ = fingerprint(ctx, l.api)
+	}
+	return out
+}
+
+// fingerprint is that of the certificate that a server has.
+func fingerprint(ctx context.Context, address string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, answer)
+	defer cancel()
+	// The certificate itself is wanted, and nothing is said to whoever has it.
+	d := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}}
+	c, err := d.DialContext(ctx, "tcp", address)
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	return secret.CertificateFingerprint(c.(*tls.Conn).ConnectionState().PeerCertificates[0]).String(), nil
 }
 
 // gather asks all questions at once: a machine that answers one slowly answers the others.
@@ -161,6 +194,22 @@ func questions(service string, now time.Time) []question {
 			}, err
 		},
 		machineStatus,
+		func(ctx context.Context, c *client.Client) (func(*Sample), error) {
+			t, err := spec[machineconfig.Type](ctx, c, machineconfig.TypeID)
+			return func(s *Sample) {
+				if t.Type != machineconfig.TypeUnknown {
+					s.Type = t.Type.String()
+				}
+			}, err
+		},
+		func(ctx context.Context, c *client.Client) (func(*Sample), error) {
+			a, err := spec[network.NodeAddress](ctx, c, network.NodeAddressDefault)
+			return func(s *Sample) {
+				for _, p := range a.Addresses {
+					s.Addresses = append(s.Addresses, p.Addr().String())
+				}
+			}, err
+		},
 	}
 	if service != "" {
 		all = append(all, func(ctx context.Context, c *client.Client) (func(*Sample), error) {
@@ -181,15 +230,24 @@ func health(h *machinepb.ServiceHealth) string {
 	return "Fail"
 }
 
-func machineStatus(ctx context.Context, c *client.Client) (func(*Sample), error) {
-	kind := resource.KindOf[runtime.MachineStatus]()
-	r, err := c.State().Get(ctx, &statepb.GetRequest{Namespace: kind.Namespace, Type: kind.Type, Id: runtime.MachineStatusID})
-	if err != nil {
-		return nil, err
+// spec returns the spec of a resource, the zero one if there is none.
+func spec[S resource.Spec](ctx context.Context, c *client.Client, id string) (S, error) {
+	var out S
+	kind := resource.KindOf[S]()
+	r, err := c.State().Get(ctx, &statepb.GetRequest{Namespace: kind.Namespace, Type: kind.Type, Id: id})
+	if status.Code(err) == codes.NotFound {
+		return out, nil
 	}
-	var m runtime.MachineStatus
-	if err := yaml.Unmarshal([]byte(r.GetResource().GetSpec().GetYamlSpec()), &m); err != nil {
-		return nil, err
+	if err != nil {
+		return out, err
+	}
+	return out, yaml.Unmarshal([]byte(r.GetResource().GetSpec().GetYamlSpec()), &out)
+}
+
+func machineStatus(ctx context.Context, c *client.Client) (func(*Sample), error) {
+	m, err := spec[runtime.MachineStatus](ctx, c, runtime.MachineStatusID)
+	if err != nil || m.Stage == runtime.StageUnknown {
+		return func(*Sample) {}, err
 	}
 	return func(s *Sample) {
 		s.Stage, s.Ready = m.Stage.String(), m.Status.Ready

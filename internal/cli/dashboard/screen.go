@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"talos.internal/internal/cli/nodes"
+	"talos.internal/resource/runtime"
 )
 
 // screen is what is shown: the samples of all machines, and what a person has chosen.
@@ -85,7 +86,11 @@ func (s *screen) draw() string {
 	p := s.samples[s.machine()]
 	width := max(s.width, 20)
 	var lines []string
-	lines = append(lines, s.tabs(width), s.head(p.last, width), bar("CPU", p.cpu(), "", width), memory(p.last, width))
+	lines = append(lines, s.tabs(width), s.head(p.last, width))
+	for _, l := range facts(p.last, width) {
+		lines = append(lines, fit(l, width))
+	}
+	lines = append(lines, bar("CPU", p.cpu(), "", width), memory(p.last, width))
 	if why := trouble(p.last); why != "" {
 		lines = append(lines, styled(red, fit(why, width)))
 	}
@@ -148,6 +153,35 @@ func (s *screen) head(m Sample, width int) string {
 	text := fmt.Sprintf("%s  %s  up %s  load %.2f %.2f %.2f  %s ", cmp.Or(m.Hostname, s.machine()), m.Version, uptime, m.Load[0], m.Load[1], m.Load[2], m.Stage)
 	text = fit(nodes.Clean(text), min(len([]rune(text)), width))
 	return styled(bold, text) + styled(style, fit(ready, min(len(ready), width-len([]rune(text)))))
+}
+
+// facts are lines on what the machine is, and how a person reaches it. What a person has to type or compare is not cut.
+func facts(m Sample, width int) []string {
+	var lines []string
+	text := m.Type
+	if len(m.Addresses) > 0 {
+		text = strings.TrimSpace(text + "  at " + strings.Join(m.Addresses, ", "))
+	}
+	if text != "" {
+		lines = append(lines, nodes.Clean(text))
+	}
+	if m.Stage != runtime.StageMaintenance.String() {
+		return lines
+	}
+	if len(m.Addresses) == 0 {
+		return append(lines, "It waits for a config, and has no address: is a cable plugged in, and is there a DHCP server?")
+	}
+	lines = append(lines, "It waits for a config:")
+	command := "talosctl apply-config --insecure -n " + nodes.Clean(m.Addresses[0]) + " -f FILE"
+	if m.Fingerprint != "" {
+		command += " --cert-fingerprint " + nodes.Clean(m.Fingerprint)
+	}
+	for words := []rune(command); len(words) > 0; {
+		n := min(len(words), max(width-2, 1))
+		lines = append(lines, "  "+string(words[:n]))
+		words = words[n:]
+	}
+	return lines
 }
 
 // cpu is the part of the CPU's time that was used between two samples; negative if it is not known yet.

@@ -22,6 +22,7 @@ func New(env command.Env) *cobra.Command {
 		keyCommand(env, &force),
 		csrCommand(env, &force),
 		crtCommand(env, &force),
+		secureBootCommand(env, &force),
 	)
 	group.PersistentFlags().BoolVarP(&force, "force", "f", false, "replace files that exist")
 	return group

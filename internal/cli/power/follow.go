@@ -30,6 +30,7 @@ type ending uint8
 const (
 	backAgain  ending = iota // it runs again, and all on it that should
 	backErased               // it runs again, perhaps without a config
+	backProved               // it runs another version, which has proved itself
 	gone                     // it does not answer any more
 )
 
@@ -86,7 +87,7 @@ func follow(ctx context.Context, s *nodes.Session, end ending, w *waiting, ask f
 
 // aim completes "waited for it to".
 func (t *tracker) aim() string {
-	return map[ending]string{backAgain: "be back and ready", backErased: "be back", gone: "be off"}[t.end]
+	return map[ending]string{backAgain: "be back and ready", backErased: "be back", backProved: "run the other version, and that to prove itself", gone: "be off"}[t.end]
 }
 
 // tell prints what is seen, if it is not what was seen before.
@@ -122,6 +123,13 @@ func (t *tracker) run(ctx context.Context, w *waiting, ask func(ctx context.Cont
 
 // away asks the node to go and follows it to its end.
 func (t *tracker) away(ctx context.Context, before string, ask func(ctx context.Context, c *client.Client) (string, error)) error {
+	var old runtime.UpgradeStatus
+	if t.end == backProved {
+		var err error
+		if old, err = spec[runtime.UpgradeStatus](ctx, t, runtime.UpgradeStatusID); err != nil {
+			return fmt.Errorf("read what came of the last upgrade: %w", err)
+		}
+	}
 	actor, err := nodes.One(ctx, t.s, t.node, nodes.Quick, func(ctx context.Context, c *client.Client, _ string) (string, error) { return ask(ctx, c) })
 	if err != nil {
 		return err
@@ -132,8 +140,15 @@ func (t *tracker) away(ctx context.Context, before string, ask func(ctx context.
 			return err
 		}
 	}
-	if t.end == gone {
+	switch t.end {
+	case gone:
 		return t.untilGone(ctx)
+	case backProved:
+		if err := t.untilBack(ctx, before); err != nil {
+			return err
+		}
+		return t.outcome(ctx, old)
+	case backAgain, backErased:
 	}
 	return t.untilBack(ctx, before)
 }

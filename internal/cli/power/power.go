@@ -1,4 +1,4 @@
-// Package power has the commands that end what a machine does: reboot, shutdown, reset and rollback. They wait until it is
+// Package power has the commands that end what a machine does: reboot, shutdown, reset, upgrade and rollback. They wait until it is
 // done, and tell what the machine does meanwhile.
 package power
 
@@ -19,7 +19,7 @@ import (
 
 // New returns the commands.
 func New(env command.Env) []*cobra.Command {
-	return []*cobra.Command{rebootCommand(env), resetCommand(env), rollbackCommand(env), shutdownCommand(env)}
+	return []*cobra.Command{rebootCommand(env), resetCommand(env), rollbackCommand(env), shutdownCommand(env), upgradeCommand(env)}
 }
 
 // waiting says whether and how to wait.
@@ -192,17 +192,20 @@ func resetCommand(env command.Env) *cobra.Command {
 }
 
 func rollbackCommand(env command.Env) *cobra.Command {
+	var w waiting
 	cmd := &cobra.Command{
-		Use:               "rollback",
-		Short:             "Go back to the system that was there before the last upgrade, and reboot",
+		Use:   "rollback",
+		Short: "Go back to the system that was there before the last upgrade, and reboot",
+		Long: "Has the system in the other place started, and waits until it has proved itself. If it does not, the machine goes back\n" +
+			"to what runs now, and the command ends with the reason.",
 		Example:           "  talosctl -n 10.5.0.2 rollback",
 		Args:              command.ExactArgs(),
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
-	w := waiting{timeout: time.Minute}
+	w.bind(cmd)
 	f := nodes.Bind(cmd, env)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return w.run(cmd, f, backAgain, func(ctx context.Context, c *client.Client) (string, error) {
+		return w.run(cmd, f, backProved, func(ctx context.Context, c *client.Client) (string, error) {
 			_, err := client.Only(c.Machine().Rollback(ctx, &machinepb.RollbackRequest{}))
 			return "", err
 		})
