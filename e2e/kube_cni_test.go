@@ -6,8 +6,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"talos.internal/config/patch"
 )
 
 // another is a network plugin that is no part of the system: a bridge and routes, from the CNI plugins that a machine has, and what
@@ -75,18 +73,23 @@ func inline(manifest string, size int) string {
 	return text
 }
 
+// anotherNetwork are the patches that take flannel and kube-proxy out of a config, and put another plugin in.
+func anotherNetwork() []string {
+	return []string{
+		"apiVersion: v1alpha1\nkind: KubeFlannelCNIConfig\n$patch: delete\n",
+		"apiVersion: v1alpha1\nkind: KubeProxyConfig\nenabled: false\n",
+		inline(another, 200<<10),
+	}
+}
+
 // TestAnotherNetwork makes a cluster whose config has neither flannel nor kube-proxy, and has another plugin in its place. Nothing
 // else is done to it.
 func TestAnotherNetwork(t *testing.T) {
-	manifest := inline(another, 200<<10)
-	if _, err := patch.Parse("", []byte(manifest)); err != nil || len(manifest) < 200<<10 {
-		t.Fatalf("the patch of %d bytes: %v", len(manifest), err)
+	patches := anotherNetwork()
+	if manifest := patches[len(patches)-1]; len(manifest) < 200<<10 {
+		t.Fatalf("the patch has %d bytes", len(manifest))
 	}
-	c := makeCluster(t, "e2e-cni", 55, shape{controls: 1, workers: 1, control: []string{
-		"apiVersion: v1alpha1\nkind: KubeFlannelCNIConfig\n$patch: delete\n",
-		"apiVersion: v1alpha1\nkind: KubeProxyConfig\nenabled: false\n",
-		manifest,
-	}})
+	c := makeCluster(t, "e2e-cni", 55, shape{controls: 1, workers: 1, control: patches})
 	c.importProbe() // elsewhere the image cache or a registry has the plugin's image
 	c.begin()
 	c.credentials()

@@ -13,7 +13,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -24,10 +23,9 @@ import (
 	"talos.internal/api/machinepb"
 	"talos.internal/config/generate"
 	"talos.internal/config/schema"
+	"talos.internal/e2e/probe"
 	"talos.internal/internal/buildinfo"
 	"talos.internal/internal/image"
-	"talos.internal/internal/image/oci"
-	"talos.internal/internal/image/rootfs"
 	"talos.internal/internal/provision"
 	"talos.internal/internal/provision/native"
 	"talos.internal/internal/sys/rtnl"
@@ -39,6 +37,9 @@ const patience = 4 * time.Minute
 
 // probeRef is the image of the tests' own pods: testdata/probe and nothing else.
 const probeRef = "talos.internal/probe:e2e"
+
+// probeUser is whom the probe runs as.
+const probeUser = "1000:1000"
 
 // kubeLab is a lab with Kubernetes.
 type kubeLab struct {
@@ -384,39 +385,8 @@ func (c *kubeLab) showKubernetes() {
 	}
 }
 
-// probeImage is the archive of the probe's image, as docker load takes it.
-var probeImage = sync.OnceValues(func() (_ []byte, err error) {
-	dir, err := os.MkdirTemp("", "probe")
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	program := filepath.Join(dir, "probe")
-	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", program, "./testdata/probe")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("build the probe: %w\n%s", err, out)
-	}
-	entry, err := rootfs.Host("probe", 0o755, program)
-	if err != nil {
-		return nil, err
-	}
-	tree := new(rootfs.Tree)
-	if err := tree.Add(entry); err != nil {
-		return nil, err
-	}
-	layer, err := oci.NewLayer(tree, dir)
-	if err != nil {
-		return nil, err
-	}
-	img, err := oci.NewImage(probeRef, oci.Config{Arch: runtime.GOARCH, User: "1000:1000", Entrypoint: []string{"/probe"}}, []*oci.Layer{layer}, []string{"the probe"})
-	if err != nil {
-		return nil, err
-	}
-	var archive bytes.Buffer
-	err = oci.WriteDocker(img, &archive)
-	return archive.Bytes(), err
-})
+// probeImage is the archive of the probe's image.
+var probeImage = sync.OnceValues(func() ([]byte, error) { return probe.Archive(probeRef, "./testdata/probe", probeUser) })
 
 // importProbe gives the probe's image to the pods of all machines, through the machine API.
 func (c *kubeLab) importProbe() {

@@ -21,6 +21,7 @@ import (
 	"talos.internal/client"
 	"talos.internal/client/talosconfig"
 	"talos.internal/config/generate"
+	"talos.internal/config/patch"
 	"talos.internal/config/schema"
 	"talos.internal/internal/cli"
 	"talos.internal/internal/cli/command"
@@ -105,54 +106,93 @@ type machine struct {
 	cluster *provision.Cluster
 	secrets *secret.Bundle
 	config  []byte // the config that it has, or is to get
+	worker  []byte // the config of a worker of its cluster
+	dir     string // of the clusters
+	network provision.NetworkRequest
 }
 
-// newMachine makes a machine, and removes it after the test. A test that failed shows the console.
-func newMachine(t *testing.T, name, image string, blank bool, o qemu.Options) *machine {
+// shape says what a cluster of a test is.
+type shape struct {
+	name, image string
+	blank       bool // its disk is empty, and it has no config
+	options     qemu.Options
+	cpus        float64
+	memory      int64 // of the machine of the control plane; 0 is 1 GiB
+	documents   []string
+	config      []byte // what the machine gets in place of a config, as it is
+}
+
+// leastWorker is the least memory of a worker that Kubernetes is to run on.
+const leastWorker = 1 << 30
+
+// withoutTimeServer is part of all configs: the switch leads nowhere, and the machines' clock is that of this computer.
+const withoutTimeServer = "apiVersion: v1alpha1\nkind: TimeSyncConfig\nenabled: false\n"
+
+// newMachine makes a machine, and removes it after the test. A test that failed shows the console. documents are merged into its config.
+func newMachine(t *testing.T, name, image string, blank bool, o qemu.Options, documents ...string) *machine {
 	t.Helper()
-	s, err := secrets()
+	return newCluster(t, shape{name: name, image: image, blank: blank, options: o, documents: append([]string{withoutTimeServer}, documents...)})
+}
+
+// direct are the options of a machine that QEMU starts without firmware, which is quicker.
+func direct(t *testing.T) qemu.Options {
+	t.Helper()
+	line, err := os.ReadFile(built(t, "cmdline"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	return qemu.Options{Kernel: built(t, "vmlinuz"), Initramfs: built(t, "initramfs"), Cmdline: strings.TrimSpace(string(line))}
+}
+
+// newCluster makes the machines of a shape.
+func newCluster(t *testing.T, s shape) *machine {
+	t.Helper()
+	secrets, err := secrets()
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := s.options
 	o.Dir, o.Switch = filepath.Join(t.TempDir(), "clusters"), []string{os.Args[0], switchArgument}
 	p, err := qemu.Open(o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	r := provision.ClusterRequest{
-		Name: name, Image: image, Network: provision.NetworkRequest{CIDR: netip.MustParsePrefix("10.77.0.0/24"), MTU: 1500},
+		Name: s.name, Image: s.image, Network: provision.NetworkRequest{CIDR: netip.MustParsePrefix("10.77.0.0/24"), MTU: 1500},
 		KubernetesEndpoint: "https://10.77.0.2:6443",
 	}
-	in := generate.Input{ClusterName: name, Secrets: s, Discovery: true, ExtraSANs: []string{"127.0.0.1"}}
-	if blank {
+	in := generate.Input{ClusterName: s.name, Secrets: secrets, Discovery: true, ExtraSANs: []string{"127.0.0.1"}}
+	if s.blank {
 		in.InstallDisk = "/dev/vda"
 	}
 	if err := in.Endpoint.UnmarshalText([]byte(r.KubernetesEndpoint)); err != nil {
 		t.Fatal(err)
 	}
-	c, err := in.Config(schema.ControlPlane)
-	if err != nil {
-		t.Fatal(err)
+	m := &machine{t: t, p: p, secrets: secrets, dir: o.Dir, network: r.Network}
+	m.config, m.worker = configText(t, in, schema.ControlPlane, s.documents), configText(t, in, schema.Worker, s.documents)
+	memory := s.memory
+	if memory == 0 {
+		memory = 1 << 30
 	}
-	m := &machine{t: t, p: p, secrets: s}
-	if m.config, err = c.Bytes(); err != nil {
-		t.Fatal(err)
+	r.Nodes = []provision.NodeRequest{{
+		Name: provision.NodeName(s.name, provision.ControlPlane, 1), Type: provision.ControlPlane, Address: r.Network.Address(0),
+		CPUs: max(1, s.cpus), Memory: memory, Config: m.config,
+	}}
+	switch {
+	case s.config != nil:
+		r.Nodes[0].Config = s.config
+	case s.blank:
+		r.Nodes[0].Config = nil
 	}
-	node := provision.NodeRequest{
-		Name: provision.NodeName(name, provision.ControlPlane, 1), Type: provision.ControlPlane, Address: r.Network.Address(0),
-		CPUs: 1, Memory: 1 << 30, Config: m.config,
-	}
-	if blank {
-		node.Config = nil
-	}
-	r.Nodes = []provision.NodeRequest{node}
-	mine := &destroyer{p, name}
+	mine := &destroyer{p, s.name}
 	made.Store(mine, nil)
 	t.Cleanup(func() {
 		if t.Failed() && m.cluster != nil {
-			var text bytes.Buffer
-			_ = p.Logs(context.Background(), name, node.Name, provision.LogOptions{Tail: 150}, &text)
-			t.Logf("end of the console:\n%s", text.String())
+			for _, n := range m.cluster.Nodes {
+				var text bytes.Buffer
+				_ = p.Logs(context.Background(), s.name, n.Name, provision.LogOptions{Tail: 150}, &text)
+				t.Logf("end of the console of %s:\n%s", n.Name, text.String())
+			}
 		}
 		if err := mine.now(); err != nil {
 			t.Error(err)
@@ -164,6 +204,29 @@ func newMachine(t *testing.T, name, image string, blank bool, o qemu.Options) *m
 	return m
 }
 
+// configText is the config of a machine, with documents merged into it.
+func configText(t *testing.T, in generate.Input, role schema.Role, documents []string) []byte {
+	t.Helper()
+	c, err := in.Config(role)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, d := range documents {
+		change, err := patch.Parse(fmt.Sprintf("document %d of the test", i+1), []byte(d))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c, err = c.Patch(change); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text, err := c.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
 func (m *machine) node() provision.Node { return m.cluster.Nodes[0] }
 
 // context returns the credentials of an administrator.
@@ -173,7 +236,7 @@ func (m *machine) context() *talosconfig.Context {
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	return talosconfig.NewContext([]string{m.node().Endpoint}, nil, m.secrets.OS.CertificatePEM(), pair)
+	return talosconfig.NewContext([]string{m.node().Endpoint}, []string{m.node().Address.String()}, m.secrets.OS.CertificatePEM(), pair)
 }
 
 // until waits for f to succeed.
