@@ -64,7 +64,7 @@ offline: ## fetch, then build everything in a clone with the network cut, as roo
 test: lint generated lab unit e2e ## all that CI runs: lint, generated code, unit tests with the race detector, whole nodes
 
 unit: ## tests of the product and of the tools
-	@build/need.sh gcc libc6-dev openssl runc docker.io
+	@build/need.sh gcc libc6-dev openssl runc docker.io cryptsetup-bin swtpm
 	CGO_ENABLED=1 $(GO) test -race -timeout 15m $$($(GO) list ./... | grep -v /e2e)
 	$(GO) test -timeout 15m ./internal/discovery
 	$(GO) -C tools test -timeout 15m ./...
