@@ -478,6 +478,9 @@ func (f fakeMachineService) Events(in *machinepb.EventsRequest, s grpc.ServerStr
 			return err
 		}
 	}
+	if m.boots > 0 && in.GetWithActorId() != "" {
+		<-s.Context().Done() // a machine that restarts ends no connections: who listens has to find out
+	}
 	return nil // a real one goes on until the caller leaves, or the machine does
 }
 

@@ -136,7 +136,7 @@ func (t *tracker) away(ctx context.Context, before string, ask func(ctx context.
 	}
 	t.tell("begun")
 	if actor != "" {
-		if err := t.events(ctx, actor); err != nil {
+		if err := t.events(ctx, actor, before); err != nil {
 			return err
 		}
 	}
@@ -174,16 +174,27 @@ func (t *tracker) debug(ctx context.Context) (stop func()) {
 	}
 }
 
-// events tells what the actor does on the node until the node does not say more. The error is one that the node reports.
-func (t *tracker) events(ctx context.Context, actor string) error {
-	for e, err := range nodes.StreamOne(ctx, t.s, t.node, 0, func(ctx context.Context, c *client.Client, _ string) (grpc.ServerStreamingClient[machinepb.Event], error) {
+// events tells what the actor does on the node until the node does not say more, or is seen to have gone: a machine that restarts need not
+// end its connections, and nobody would tell. before is its boot ID. The error is one that the node reports.
+func (t *tracker) events(ctx context.Context, actor, before string) error {
+	listening, hangUp := context.WithCancel(ctx)
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		defer hangUp()
+		t.untilAway(listening, before)
+	})
+	defer watch.Wait()
+	defer hangUp()
+	for e, err := range nodes.StreamOne(listening, t.s, t.node, 0, func(ctx context.Context, c *client.Client, _ string) (grpc.ServerStreamingClient[machinepb.Event], error) {
 		return c.Machine().Events(ctx, &machinepb.EventsRequest{TailEvents: -1, WithActorId: actor})
 	}) {
 		if err != nil {
 			if ctx.Err() != nil {
 				return err
 			}
-			t.tell("does not answer: %s", client.Explain(err))
+			if listening.Err() == nil {
+				t.tell("does not answer: %s", client.Explain(err))
+			}
 			return nil // which is what should happen
 		}
 		kind, source, message := services.Describe(e)
@@ -193,6 +204,23 @@ func (t *tracker) events(ctx context.Context, actor string) error {
 		}
 	}
 	return nil
+}
+
+// untilAway waits until the node does not answer any more or runs anew.
+func (t *tracker) untilAway(ctx context.Context, before string) {
+	for failures := 0; failures < silent; {
+		if pause(ctx) != nil {
+			return
+		}
+		switch id, err := t.bootID(ctx); {
+		case err != nil:
+			failures++
+		case id != before:
+			return
+		default:
+			failures = 0
+		}
+	}
 }
 
 // pause waits between two looks.
