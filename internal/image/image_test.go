@@ -101,7 +101,7 @@ var buildProgram = sync.OnceValues(func() ([]byte, error) {
 func results(t *testing.T, program []byte, mode fs.FileMode, modTime time.Time) string {
 	t.Helper()
 	dir := t.TempDir()
-	for _, s := range Specs() {
+	for _, s := range append(Specs(), MachineSpec()) {
 		for _, p := range s.Programs {
 			component := filepath.Join(dir, p.Component)
 			if err := os.MkdirAll(component, 0o700); err != nil {
