@@ -25,7 +25,7 @@ spec:
       containers:
       - name: probe
         image: ` + probeRef + `
-        imagePullPolicy: Never
+        imagePullPolicy: IfNotPresent
         args: [cni]
         env:
         - {name: API_SERVER, value: "localhost:7445"}
