@@ -21,16 +21,16 @@ func (r Runner) image(ctx context.Context, log io.Writer) (client.Image, imagesp
 	return r.Client.image(ctx, System, r.Spec.Image, log)
 }
 
-// rootfs returns the mounts of the root file system.
+// rootfs returns the mounts of the root file system. ctx is of the namespace System; the image is unpacked.
 func (r Runner) rootfs(ctx context.Context, img client.Image, s Spec) ([]mount.Mount, error) {
 	if img == nil {
 		return folder(s)
 	}
-	top, err := r.Client.twin(ctx, img)
+	uppermost, err := top(ctx, img)
 	if err != nil {
 		return nil, err
 	}
-	return r.Client.root(ctx, s.ID, top)
+	return r.Client.root(ctx, s.ID, uppermost)
 }
 
 // folder returns the mount of a root file system that is a folder, which is never written to: places for mounts, and what the container

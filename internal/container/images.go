@@ -75,10 +75,10 @@ func (c *Client) Images(ctx context.Context, namespace string) ([]Image, error) 
 	return out, nil
 }
 
-// Pull brings an image into a namespace of containerd and unpacks it (one of System in Pods, whose snapshots both use), and returns it with its full name. Registries are reached
-// by the hosts files: the image cache, mirrors, the registry. If progress is not nil it is called about four times a second, and
-// once at the end. What was pulled before is not pulled again, but the registry is asked what a tag means now. The error wraps
-// [ErrRefused] if the rules for signatures do not let the image be used.
+// Pull brings an image into a namespace of containerd and unpacks it (one of System in Pods, whose snapshots both use), and returns it
+// with its full name. Registries are reached by the hosts files: the image cache, mirrors, the registry. If progress is not nil it is
+// called about four times a second, and once at the end. What was pulled before is not pulled again, but the registry is asked what a
+// tag means now. The error wraps [ErrRefused] if the rules for signatures do not let the image be used.
 func (c *Client) Pull(ctx context.Context, namespace, ref string, progress func(Progress)) (Image, error) {
 	name, err := Normalize(ref)
 	if err != nil {
@@ -146,8 +146,7 @@ func (c *Client) pull(ctx context.Context, namespace, name string, progress func
 // settle unpacks an image where containers of the namespace look for it, which costs nothing if it was.
 func (c *Client) settle(ctx context.Context, namespace string, img client.Image) error {
 	if namespace == System {
-		_, err := c.twin(ctx, img)
-		return err
+		return c.twin(ctx, img)
 	}
 	ctx, _, err := c.in(ctx, namespace)
 	if err != nil {

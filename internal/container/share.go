@@ -31,37 +31,50 @@ const (
 // gcRootLabel keeps a snapshot, and those below it, that nothing else of containerd knows to be in use (containerd, "Garbage Collection").
 const gcRootLabel = "containerd.io/gc.root"
 
-// twin has an image of the namespace System be in Pods as well, unpacked there, and returns the name of its uppermost layer's snapshot.
-//
-// containerd keeps blobs once for all namespaces, but unpacks a layer for each. kubelet's image has the program of the whole control
-// plane: unpacked once, that is read, checked and written once, and the processes share its pages.
-func (c *Client) twin(ctx context.Context, img client.Image) (string, error) {
-	system, conn, err := c.in(ctx, System)
-	if err != nil {
-		return "", err
-	}
-	pods, _, err := c.in(ctx, Pods)
-	if err != nil {
-		return "", err
-	}
-	layers, err := img.RootFS(system)
+// top returns the name of the snapshot of an image's uppermost layer. ctx is of a namespace that has the image.
+func top(ctx context.Context, img client.Image) (string, error) {
+	layers, err := img.RootFS(ctx)
 	if err != nil {
 		return "", fmt.Errorf("read the layers of image %s: %w", img.Name(), err)
 	}
-	top := identity.ChainID(layers).String()
+	return identity.ChainID(layers).String(), nil
+}
+
+// keep is for a snapshot that nothing else of containerd knows to be in use.
+func keep() snapshots.Opt {
+	return snapshots.WithLabels(map[string]string{gcRootLabel: time.Now().UTC().Format(time.RFC3339)})
+}
+
+// twin has an image of the namespace System be in Pods as well, unpacked there.
+//
+// containerd keeps blobs once for all namespaces, but unpacks a layer for each. kubelet's image has the program of the whole control
+// plane: unpacked once, that is read, checked and written once, and the processes share its pages.
+func (c *Client) twin(ctx context.Context, img client.Image) error {
+	system, conn, err := c.in(ctx, System)
+	if err != nil {
+		return err
+	}
+	pods, _, err := c.in(ctx, Pods)
+	if err != nil {
+		return err
+	}
+	uppermost, err := top(system, img)
+	if err != nil {
+		return err
+	}
 	there, err := conn.ImageService().Get(pods, img.Name())
 	if err == nil && there.Target.Digest == img.Target().Digest && there.Labels[pinnedLabel] != "" {
-		if _, err := conn.SnapshotService(c.opts.Snapshotter).Stat(pods, top); err == nil {
-			return top, nil
+		if _, err := conn.SnapshotService(c.opts.Snapshotter).Stat(pods, uppermost); err == nil {
+			return nil
 		}
 	}
 	pods, done, err := conn.WithLease(pods)
 	if err != nil {
-		return "", fmt.Errorf("keep image %s for %s: %w", img.Name(), Pods, err)
+		return fmt.Errorf("keep image %s for %s: %w", img.Name(), Pods, err)
 	}
 	defer func() { _ = done(context.WithoutCancel(pods)) }()
 	if err := link(system, pods, conn.ContentStore(), img.Target()); err != nil {
-		return "", fmt.Errorf("give image %s to %s: %w", img.Name(), Pods, err)
+		return fmt.Errorf("give image %s to %s: %w", img.Name(), Pods, err)
 	}
 	record := images.Image{Name: img.Name(), Target: img.Target(), Labels: map[string]string{pinnedLabel: "pinned", twinLabel: System}}
 	made, err := conn.ImageService().Create(pods, record)
@@ -69,9 +82,9 @@ func (c *Client) twin(ctx context.Context, img client.Image) (string, error) {
 		made, err = conn.ImageService().Update(pods, record, "target", "labels."+pinnedLabel, "labels."+twinLabel)
 	}
 	if err != nil {
-		return "", fmt.Errorf("give image %s to %s: %w", img.Name(), Pods, err)
+		return fmt.Errorf("give image %s to %s: %w", img.Name(), Pods, err)
 	}
-	return top, c.unpack(pods, client.NewImage(conn, made))
+	return c.unpack(pods, client.NewImage(conn, made))
 }
 
 // link makes the content of an image, of this platform, known in the namespace of the context to; the blobs stay where they are.
@@ -151,13 +164,12 @@ func (l *layerLocks) lock(ctx context.Context, layer digest.Digest) (unlock func
 func rootKey(id string) string { return System + "/" + id }
 
 // root makes the root file system of a container of the namespace System over a snapshot of the namespace Pods.
-func (c *Client) root(ctx context.Context, id, top string) ([]mount.Mount, error) {
+func (c *Client) root(ctx context.Context, id, below string) ([]mount.Mount, error) {
 	ctx, conn, err := c.in(ctx, Pods)
 	if err != nil {
 		return nil, err
 	}
-	labels := map[string]string{gcRootLabel: time.Now().UTC().Format(time.RFC3339)}
-	m, err := conn.SnapshotService(c.opts.Snapshotter).Prepare(ctx, rootKey(id), top, snapshots.WithLabels(labels))
+	m, err := conn.SnapshotService(c.opts.Snapshotter).Prepare(ctx, rootKey(id), below, keep())
 	if err != nil {
 		return nil, fmt.Errorf("make the root file system of container %s: %w", id, err)
 	}

@@ -10,9 +10,7 @@ import (
 	"time"
 
 	"github.com/containerd/containerd/v2/core/mount"
-	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/errdefs"
-	"github.com/opencontainers/image-spec/identity"
 )
 
 // viewLimit is how long the end of a View may take.
@@ -37,9 +35,9 @@ func (c *Client) View(ctx context.Context, namespace, ref string, log io.Writer)
 	if err != nil {
 		return nil, err
 	}
-	layers, err := img.RootFS(nsctx)
+	uppermost, err := top(nsctx, img)
 	if err != nil {
-		return nil, fmt.Errorf("read the layers of image %s: %w", img.Name(), err)
+		return nil, err
 	}
 	if namespace == System {
 		namespace = Pods // where it was unpacked: see twin
@@ -59,8 +57,7 @@ func (c *Client) View(ctx context.Context, namespace, ref string, log io.Writer)
 		}
 		return nil
 	}
-	labels := map[string]string{gcRootLabel: time.Now().UTC().Format(time.RFC3339)}
-	mounts, err := snapshotter.View(nsctx, key, identity.ChainID(layers).String(), snapshots.WithLabels(labels))
+	mounts, err := snapshotter.View(nsctx, key, uppermost, keep())
 	if err != nil {
 		return nil, fmt.Errorf("view image %s: %w", img.Name(), err)
 	}

@@ -61,8 +61,8 @@ func writeFiles(r run, d Deps, now time.Time, log io.Writer) error {
 	})); err != nil {
 		return err
 	}
-	why := usable(d.clientCertFile(), r.spec.ExpectedNodename, cas, now)
-	if why != nil {
+	joined := true
+	if why := usable(d.clientCertFile(), r.spec.ExpectedNodename, cas, now); why != nil {
 		how := "kubelet asks for a certificate with the bootstrap token"
 		if r.issuer.Key != nil {
 			how = "kubelet is given a certificate by the cluster's authority"
@@ -73,14 +73,13 @@ func writeFiles(r run, d Deps, now time.Time, log io.Writer) error {
 		if err := removeAll(d.kubeconfigFile(), d.clientCertFile()); err != nil {
 			return err
 		}
-	}
-	if why != nil && r.issuer.Key != nil {
-		if err := issue(r.issuer, r.spec.ExpectedNodename, d.clientCertFile(), now); err != nil {
-			return err
+		if joined = r.issuer.Key != nil; joined {
+			if err := issue(r.issuer, r.spec.ExpectedNodename, d.clientCertFile(), now); err != nil {
+				return err
+			}
 		}
-		why = nil
 	}
-	if why == nil {
+	if joined {
 		// kubelet would write the kubeconfig once, and keep an address and authorities that are not the cluster's any more.
 		if err := writeYAML(d.kubeconfigFile(), kubeconfig(r.keys, cas, object{
 			"client-certificate": d.clientCertFile(), "client-key": d.clientCertFile(),
