@@ -84,6 +84,7 @@ type NetworkRequest struct {
 	CIDR        netip.Prefix
 	MTU         int          // bytes
 	Nameservers []netip.Addr // that the nodes start with; those of this computer if empty
+	NoIPv6      bool         // nodes have no IPv6; only docker can
 }
 
 // Gateway is the address of this computer in the network.

@@ -37,11 +37,12 @@ type StateNetwork struct {
 	Gateway     netip.Addr   `yaml:"gateway"`
 	MTU         int          `yaml:"mtu"`
 	Nameservers []netip.Addr `yaml:"nameservers,omitempty"`
+	NoIPv6      bool         `yaml:"noIPv6,omitempty"`
 }
 
 // Request is the network as it was asked for.
 func (n StateNetwork) Request() NetworkRequest {
-	return NetworkRequest{CIDR: n.CIDR, MTU: n.MTU, Nameservers: n.Nameservers}
+	return NetworkRequest{CIDR: n.CIDR, MTU: n.MTU, Nameservers: n.Nameservers, NoIPv6: n.NoIPv6}
 }
 
 // StateNode is a node of a cluster.

@@ -21,6 +21,7 @@ type containers struct {
 	ports  []string
 	hostIP string
 	mounts []string
+	noIPv6 bool
 }
 
 // containerAliases are other published spellings of these flags.
@@ -30,6 +31,7 @@ var containerAliases = map[string]string{"docker-host-ip": "host-ip"}
 func (c *containers) bind(fl *pflag.FlagSet) {
 	fl.StringSliceVarP(&c.ports, "exposed-ports", "p", nil, "docker: ports of the first machine to publish on this computer, as PORT:PORT or PORT:PORT/udp, this computer's first")
 	fl.StringVar(&c.hostIP, "host-ip", "0.0.0.0", "docker: the address of this computer at which they are published")
+	fl.BoolVar(&c.noIPv6, "docker-disable-ipv6", false, "docker: machines without IPv6")
 	fl.StringArrayVar(&c.mounts, "mount", nil, "docker, native: a folder of this computer for all machines, as type=bind,source=PATH,target=PATH[,readonly]; may be given several times")
 }
 
@@ -38,6 +40,10 @@ func (c *containers) apply(r *provision.ClusterRequest, provisioner string) erro
 	if len(c.ports) > 0 && provisioner != docker.Name {
 		return fmt.Errorf("--exposed-ports is for docker alone: other machines are reached at their addresses, on every port")
 	}
+	if c.noIPv6 && provisioner != docker.Name {
+		return fmt.Errorf("--docker-disable-ipv6 is for docker alone")
+	}
+	r.Network.NoIPv6 = c.noIPv6
 	host, err := netip.ParseAddr(c.hostIP)
 	if err != nil {
 		return fmt.Errorf("expected --host-ip to be an address such as 127.0.0.1, got %q", c.hostIP)

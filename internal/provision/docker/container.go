@@ -60,7 +60,11 @@ func (n node) request(state *provision.State, path string, h host) (client.Conta
 		Mounts: n.mounts(state, path),
 	}
 	if !h.noIPv6 {
-		hc.Sysctls = map[string]string{"net.ipv6.conf.all.disable_ipv6": "0"}
+		disabled := "0"
+		if state.Network.NoIPv6 {
+			disabled = "1"
+		}
+		hc.Sysctls = map[string]string{"net.ipv6.conf.all.disable_ipv6": disabled}
 	}
 	hc.NanoCPUs = int64(math.Round(n.CPUs * 1e9))
 	hc.Memory = n.Memory

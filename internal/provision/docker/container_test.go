@@ -77,6 +77,17 @@ func TestRequestIsThePublishedCommandLine(t *testing.T) {
 	}
 }
 
+func TestIPv6IsThereUnlessItIsNotWanted(t *testing.T) {
+	for unwanted, want := range map[bool]string{false: "0", true: "1"} {
+		state := testState()
+		state.Network.NoIPv6 = unwanted
+		r, err := node{}.request(state, "/d", host{api: "1.41"})
+		if got := r.HostConfig.Sysctls["net.ipv6.conf.all.disable_ipv6"]; err != nil || got != want {
+			t.Errorf("unwanted %v: disable_ipv6 = %q, %v; want %q", unwanted, got, err, want)
+		}
+	}
+}
+
 func TestCapabilitiesThatTheDaemonDoesNotKnowAreNotNamed(t *testing.T) {
 	for _, tc := range []struct {
 		name, api string

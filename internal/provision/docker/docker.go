@@ -119,6 +119,7 @@ func (p *Provisioner) create(ctx context.Context, r provision.ClusterRequest, pr
 		Provisioner: Name, Name: r.Name, Phase: provision.Creating, Created: time.Now().UTC().Truncate(time.Second),
 		Network: provision.StateNetwork{
 			Name: r.Name, CIDR: r.Network.CIDR.Masked(), Gateway: r.Network.Gateway(), MTU: r.Network.MTU, Nameservers: r.Network.Nameservers,
+			NoIPv6: r.Network.NoIPv6,
 		},
 		Image: r.Image, KubernetesEndpoint: r.KubernetesEndpoint,
 	}
