@@ -32,6 +32,7 @@ type machine struct {
 	initramfs  string
 	cmdline    string
 	tpm        string // socket of swtpm; "" for none
+	clock      string // what the clock shows at the start, in the form of clockForm; "" for the right time
 	incoming   string // shell command whose output is the memory to go on with; "" to boot
 }
 
@@ -83,11 +84,17 @@ func (m machine) args() []string {
 	if m.tpm != "" {
 		a = append(a, "-chardev", "socket,id=tpm,path="+value(m.tpm), "-tpmdev", "emulator,id=tpm0,chardev=tpm", "-device", "tpm-crb,tpmdev=tpm0")
 	}
+	if m.clock != "" {
+		a = append(a, "-rtc", "base="+m.clock)
+	}
 	if m.incoming != "" {
 		a = append(a, "-incoming", "exec:"+m.incoming)
 	}
 	return a
 }
+
+// clockForm is how QEMU takes the time of a clock, in UTC.
+const clockForm = "2006-01-02T15:04:05"
 
 // The ends of the names of a node's files in run.
 const (

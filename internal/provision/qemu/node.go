@@ -67,10 +67,12 @@ func (p *Provisioner) makeFiles(ctx context.Context, state *provision.State, nod
 	}
 	p.trace("seed of " + node.Name)
 	_, mac := identity(p.store.Path(state.Name), node.Name, offset(state.Network.CIDR, node.Address))
-	seed, err := Seed{
-		Name: node.Name, Config: config, MAC: mac, Address: netip.PrefixFrom(node.Address, state.Network.CIDR.Bits()),
-		Gateway: state.Network.Gateway, MTU: state.Network.MTU, Nameservers: state.Network.Nameservers,
-	}.Image()
+	content := Seed{Name: node.Name, Config: config}
+	if state.Data[keyDHCP] == "" {
+		content.MAC, content.Address, content.Gateway = mac, netip.PrefixFrom(node.Address, state.Network.CIDR.Bits()), state.Network.Gateway
+		content.MTU, content.Nameservers = state.Network.MTU, state.Network.Nameservers
+	}
+	seed, err := content.Image()
 	if err != nil {
 		return err
 	}
@@ -123,7 +125,7 @@ func (p *Provisioner) start(ctx context.Context, state *provision.State, node pr
 		name: node.Name, kvm: p.kvm, cpus: node.CPUs, memory: node.Memory, dir: dir, run: run,
 		console: filepath.Join(dir, consoleFile), disk: filepath.Join(dir, diskFile), seed: filepath.Join(dir, seedFile),
 		code: state.Data[keyUEFI], secure: state.Data[keySecure] != "", kernel: state.Data[keyKernel], initramfs: state.Data[keyInitramfs], cmdline: state.Data[keyCmdline],
-		incoming: incoming,
+		clock: state.Data[keyClock], incoming: incoming,
 	}
 	m.uuid, m.mac = identity(p.store.Path(state.Name), node.Name, offset(state.Network.CIDR, node.Address))
 	if m.code != "" {

@@ -1,5 +1,7 @@
 package qemu
 
+import "time"
+
 // Name is the name of this provisioner in states and flags.
 const Name = "qemu"
 
@@ -21,6 +23,11 @@ type Options struct {
 	// SecureBoot takes a firmware that insists on signatures once it has keys, which at first it has not: it is in setup mode. With UEFI.
 	SecureBoot bool
 	TPM        bool // a TPM 2.0
+	// DHCP leaves the addresses out of the seed: machines ask the network, which leases from the first node's address upwards to those
+	// who ask, in their order.
+	DHCP bool
+	// Clock is the time that the machines' clocks show at each start of QEMU; the zero time is the right one.
+	Clock time.Time
 }
 
 // DefaultDisk is the size of a disk in bytes, as published: 6144 MB.

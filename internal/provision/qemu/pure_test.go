@@ -54,6 +54,7 @@ func TestCommandLines(t *testing.T) {
 	uefi.code, uefi.vars, uefi.tpm, uefi.drive = "/OVMF_CODE.fd", "/lab/vars.fd", "/lab/run/2.tpm", "/talos.iso"
 	secure := uefi
 	secure.secure = true
+	secure.clock = "2001-02-03T04:05:06"
 	uefi.incoming = "zstd -dc " + quoted("/lab/it's here")
 	for _, tc := range []struct {
 		name string
@@ -183,6 +184,13 @@ func TestSeedIsACloudInitDisk(t *testing.T) {
 	}
 	if slices.ContainsFunc(directory(t, image), func(f isoFile) bool { return f.name == "USER-DATA.;1" }) {
 		t.Error("a machine without a config gets one")
+	}
+	s.Address = netip.Prefix{} // the machine asks the network for one
+	if image, err = s.Image(); err != nil {
+		t.Fatal(err)
+	}
+	if slices.ContainsFunc(directory(t, image), func(f isoFile) bool { return strings.HasPrefix(f.name, "NETWORK") }) {
+		t.Error("a seed without an address has a network-config")
 	}
 }
 

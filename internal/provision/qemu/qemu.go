@@ -88,6 +88,8 @@ const (
 	keyVars      = "vars"       // path of the variables that machines begin with
 	keySecure    = "secureboot" // "true", or ""
 	keyTPM       = "tpm"        // "true", or ""
+	keyDHCP      = "dhcp"       // "true", or ""
+	keyClock     = "clock"      // in the form of clockForm; "" is the right time
 )
 
 // Create implements provision.Provisioner.
@@ -213,6 +215,12 @@ func (p *Provisioner) plan(image string) (map[string]string, error) {
 			}
 		}
 		data[keyTPM] = "true"
+	}
+	if o.DHCP {
+		data[keyDHCP] = "true"
+	}
+	if !o.Clock.IsZero() {
+		data[keyClock] = o.Clock.UTC().Format(clockForm)
 	}
 	return data, nil
 }

@@ -11,10 +11,11 @@ import (
 // Seed is what a machine is told at its first boot: a disk of the NoCloud data source of cloud-init, which is an ISO 9660 image
 // with the label cidata and the files user-data (the machine config), meta-data and network-config (version 2).
 type Seed struct {
-	Name        string // host name
-	Config      []byte // machine config; without one there is no user-data, and the machine starts in maintenance mode
-	MAC         string // of the interface that the address is for
-	Address     netip.Prefix
+	Name    string // host name
+	Config  []byte // machine config; without one there is no user-data, and the machine starts in maintenance mode
+	MAC     string // of the interface that the address is for
+	Address netip.Prefix
+	// What follows goes with an address; without one there is no network-config.
 	Gateway     netip.Addr
 	MTU         int // bytes
 	Nameservers []netip.Addr
@@ -45,17 +46,6 @@ type (
 
 // Image is the disk.
 func (s Seed) Image() ([]byte, error) {
-	e := ethernet{
-		Match: map[string]string{"macaddress": s.MAC}, Addresses: []netip.Prefix{s.Address}, MTU: s.MTU,
-		Routes: []route{{"0.0.0.0/0", s.Gateway}},
-	}
-	if len(s.Nameservers) > 0 {
-		e.Nameservers = &nameservers{s.Nameservers}
-	}
-	network, err := yaml.Marshal(netplan{2, map[string]ethernet{"nic0": e}})
-	if err != nil {
-		return nil, fmt.Errorf("network-config of %s: %w", s.Name, err)
-	}
 	meta, err := yaml.Marshal(struct {
 		ID   string `yaml:"instance-id"`
 		Name string `yaml:"local-hostname"`
@@ -63,7 +53,21 @@ func (s Seed) Image() ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("meta-data of %s: %w", s.Name, err)
 	}
-	files := []isoFile{{"META-DATA", meta}, {"NETWORK-CONFIG", network}}
+	files := []isoFile{{"META-DATA", meta}}
+	if s.Address.IsValid() {
+		e := ethernet{
+			Match: map[string]string{"macaddress": s.MAC}, Addresses: []netip.Prefix{s.Address}, MTU: s.MTU,
+			Routes: []route{{"0.0.0.0/0", s.Gateway}},
+		}
+		if len(s.Nameservers) > 0 {
+			e.Nameservers = &nameservers{s.Nameservers}
+		}
+		network, err := yaml.Marshal(netplan{2, map[string]ethernet{"nic0": e}})
+		if err != nil {
+			return nil, fmt.Errorf("network-config of %s: %w", s.Name, err)
+		}
+		files = append(files, isoFile{"NETWORK-CONFIG", network})
+	}
 	if len(s.Config) > 0 {
 		files = append(files, isoFile{"USER-DATA", s.Config})
 	}
