@@ -14,6 +14,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
+
+	"golang.org/x/sys/unix"
 )
 
 // Device is the TPM as the kernel shares it out among programs: built into our kernels, so it is there from the start.
@@ -38,12 +40,29 @@ const (
 // ErrNone says that the machine has no TPM 2.0.
 var ErrNone = errors.New("this machine has no TPM 2.0")
 
+// Open opens the machine's TPM. A command is one write, and its answer one read. The error wraps ErrNone if there is no TPM.
+func Open() (*os.File, error) { return open(Device) }
+
+// open does not use os.OpenFile, which makes a device non-blocking: the kernel takes a command then and carries it out later, and a read that comes
+// before the answer is the end of the file. Every other start measured nothing for that.
+func open(path string) (*os.File, error) {
+	for {
+		fd, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC, 0)
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case errors.Is(err, fs.ErrNotExist):
+			return nil, ErrNone
+		case err != nil:
+			return nil, fmt.Errorf("open the TPM: %w", &fs.PathError{Op: "open", Path: path, Err: err})
+		}
+		return os.NewFile(uintptr(fd), path), nil
+	}
+}
+
 // Extend measures data into a register of the machine's TPM, in all banks that it has. The error wraps ErrNone if there is no TPM.
 func Extend(register int, data []byte) (err error) {
-	f, err := os.OpenFile(Device, os.O_RDWR, 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("measure into PCR %d: %w", register, ErrNone)
-	}
+	f, err := Open()
 	if err != nil {
 		return fmt.Errorf("measure into PCR %d: %w", register, err)
 	}

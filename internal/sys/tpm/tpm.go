@@ -19,13 +19,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/google/go-tpm/tpm2"
 	"github.com/google/go-tpm/tpm2/transport"
 
+	"talos.internal/internal/sys/mount"
 	"talos.internal/internal/sys/pcr"
 )
 
@@ -49,14 +50,28 @@ type TPM struct {
 
 // Open opens the TPM of the machine. The error wraps pcr.ErrNone if there is none.
 func Open() (*TPM, error) {
-	f, err := os.OpenFile(pcr.Device, os.O_RDWR, 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, pcr.ErrNone
-	}
+	f, err := pcr.Open()
 	if err != nil {
-		return nil, fmt.Errorf("open the TPM: %w", err)
+		return nil, err
 	}
 	return New(f), nil
+}
+
+// maxLog bounds what is read of an event log: real ones have some tens of KiB.
+const maxLog = 4 << 20
+
+// EventLog returns what the firmware says of its measurements, as package eventlog reads it. It needs the security file system.
+func EventLog() ([]byte, error) {
+	f, err := os.Open(filepath.Join(mount.SecurityPoint, "tpm0", "binary_bios_measurements"))
+	if err != nil {
+		return nil, fmt.Errorf("read the event log: %w", err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxLog))
+	if err != nil {
+		return nil, fmt.Errorf("read the event log: %w", err)
+	}
+	return b, nil
 }
 
 // New returns the TPM at the other end of a connection, which takes a command with one write and answers to one read.
