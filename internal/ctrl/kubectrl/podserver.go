@@ -1,6 +1,7 @@
 package kubectrl
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,7 +11,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"talos.internal/controller"
@@ -55,7 +56,8 @@ func (c *StaticPodServerController) Run(ctx context.Context, rt controller.Runti
 	c.addr = l.Addr().String()
 	pods := &podList{}
 	server := &http.Server{Handler: pods, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 4 << 10,
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}
+		ConnContext: remember,
+		ErrorLog:    slog.NewLogLogger(log.Handler(), slog.LevelWarn)}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }()
 	defer func() {
@@ -75,7 +77,7 @@ func (c *StaticPodServerController) Run(ctx context.Context, rt controller.Runti
 		if err != nil {
 			return err
 		}
-		pods.text.Store(&text)
+		pods.set(text)
 		return state.Put(ctx, rt, kube.StaticPodServerStatusID, kube.StaticPodServerStatus{URL: url})
 	})
 }
@@ -108,21 +110,78 @@ func podListText(all []*resource.Typed[kube.StaticPod]) ([]byte, error) {
 	return text, nil
 }
 
+// hold is how long a kubelet that has the list waits for another one. It must be less than the ten seconds after which kubelet gives up.
+const hold = 5 * time.Second
+
 // podList answers with the list. Before there is one it says so: kubelet would take an empty list for an order to stop all pods.
-type podList struct{ text atomic.Pointer[[]byte] }
+//
+// Kubelet asks again and again. One that already got this list on its connection is answered when there is another list, or after the
+// time of [hold]: a change reaches it at once, and it asks rarely. A new connection is answered at once, since kubelet may be a new one.
+type podList struct {
+	mu      sync.Mutex
+	text    []byte        // nil before there is a list
+	changed chan struct{} // closed with the next change
+}
+
+// set changes the list.
+func (p *podList) set(text []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if bytes.Equal(p.text, text) {
+		return
+	}
+	p.text = text
+	if p.changed != nil {
+		close(p.changed)
+		p.changed = nil
+	}
+}
+
+// get returns the list, and a channel that is closed with the next change.
+func (p *podList) get() (text []byte, changed <-chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.changed == nil {
+		p.changed = make(chan struct{})
+	}
+	return p.text, p.changed
+}
+
+// answered is the key of what was answered last on a connection, a *[]byte.
+type answered struct{}
+
+// remember gives a connection a place for what is answered on it.
+func remember(ctx context.Context, _ net.Conn) context.Context {
+	return context.WithValue(ctx, answered{}, new([]byte))
+}
 
 // ServeHTTP implements [http.Handler].
 func (p *podList) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	text := p.text.Load()
 	switch {
 	case r.Method != http.MethodGet:
 		http.Error(w, "only GET", http.StatusMethodNotAllowed)
+		return
 	case r.URL.Path != "/pods":
 		http.NotFound(w, r)
-	case text == nil:
-		http.Error(w, "the static pods are not known yet", http.StatusServiceUnavailable)
-	default:
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = w.Write(*text)
+		return
 	}
+	text, changed := p.get()
+	if last, ok := r.Context().Value(answered{}).(*[]byte); ok && text != nil {
+		if bytes.Equal(*last, text) {
+			select {
+			case <-changed:
+				text, _ = p.get()
+			case <-time.After(hold):
+			case <-r.Context().Done():
+				return
+			}
+		}
+		*last = text
+	}
+	if text == nil {
+		http.Error(w, "the static pods are not known yet", http.StatusServiceUnavailable)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(text)
 }

@@ -166,8 +166,8 @@ func configuration(f facts, d Deps) object {
 		"protectKernelDefaults": !f.container,
 		"seccompDefault":        f.config.DefaultRuntimeSeccompEnabled,
 		"serializeImagePulls":   false,
-		// The list is small and comes from this machine; pods of the control plane should not wait for it.
-		"httpCheckFrequency": "500ms",
+		// The pause between two questions for the static pods. The answer waits until there is something new.
+		"httpCheckFrequency": "100ms",
 		"systemReserved":     object{"cpu": "50m", "pid": "100", "ephemeral-storage": "256Mi", "memory": memory},
 		"tlsMinVersion":      "VersionTLS13",
 		"featureGates":       object{},
