@@ -35,8 +35,19 @@ type Server struct {
 	url string
 }
 
-// Start starts a server, and returns when it is ready. It ends with the test.
+// Start starts a server, and returns when it is ready. It ends with the test. etcd does not wait for the disk.
 func Start(t testing.TB) *Server {
+	t.Helper()
+	return start(t, "--unsafe-no-fsync")
+}
+
+// StartDurable is [Start] with an etcd that waits for the disk, as one does that is for more than a test.
+func StartDurable(t testing.TB) *Server {
+	t.Helper()
+	return start(t)
+}
+
+func start(t testing.TB, more ...string) *Server {
 	t.Helper()
 	etcd, kubernetes := program(t, "etcd/etcd"), program(t, "kubernetes/kubernetes")
 	dir, now := t.TempDir(), time.Now()
@@ -55,9 +66,9 @@ func Start(t testing.TB) *Server {
 	}
 	client, peer, api := port(t), port(t), port(t)
 	at := func(p int) string { return "http://127.0.0.1:" + strconv.Itoa(p) }
-	run(t, etcd, "etcd", "--data-dir="+filepath.Join(dir, "etcd"), "--unsafe-no-fsync",
-		"--listen-client-urls="+at(client), "--advertise-client-urls="+at(client),
-		"--listen-peer-urls="+at(peer), "--initial-advertise-peer-urls="+at(peer), "--initial-cluster=default="+at(peer))
+	run(t, etcd, append([]string{"etcd", "--data-dir=" + filepath.Join(dir, "etcd"),
+		"--listen-client-urls=" + at(client), "--advertise-client-urls=" + at(client),
+		"--listen-peer-urls=" + at(peer), "--initial-advertise-peer-urls=" + at(peer), "--initial-cluster=default=" + at(peer)}, more...)...)
 	file := func(name string) string { return filepath.Join(dir, name) }
 	output := run(t, kubernetes, "kube-apiserver", "--etcd-servers="+at(client),
 		"--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--secure-port="+strconv.Itoa(api),
