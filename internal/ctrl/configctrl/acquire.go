@@ -15,6 +15,7 @@ import (
 	"talos.internal/config/schema"
 	"talos.internal/controller"
 	"talos.internal/internal/effective"
+	"talos.internal/internal/netconf"
 	"talos.internal/internal/volume"
 	"talos.internal/resource"
 	"talos.internal/resource/machineconfig"
@@ -261,8 +262,8 @@ func (c *AcquireController) look(ctx context.Context, sources []Source, log *slo
 			c.mu.Lock()
 			c.problem = p
 			c.mu.Unlock()
-			if !told[p.Error()] {
-				told[p.Error()] = true
+			if why := netconf.Reason(p); !told[why] {
+				told[why] = true
 				log.Warn("waiting for the machine config", "error", p)
 			}
 		}, func(text, from string) (bool, error) {

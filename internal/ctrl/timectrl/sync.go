@@ -12,6 +12,7 @@ import (
 	"talos.internal/config/schema"
 	"talos.internal/controller"
 	"talos.internal/internal/effective"
+	"talos.internal/internal/netconf"
 	"talos.internal/resource"
 	"talos.internal/resource/clock"
 	"talos.internal/resource/machineconfig"
@@ -128,7 +129,7 @@ func (c *SyncController) Run(ctx context.Context, rt controller.Runtime, log *sl
 			poll = minPoll
 		} else if due {
 			if err := c.sync(ctx, s.servers, log); err != nil {
-				if why := err.Error(); why != unset {
+				if why := netconf.Reason(err); why != unset {
 					unset = why
 					log.Warn("the clock is not set", "error", err)
 				}
