@@ -108,19 +108,26 @@ func (MaintenanceServiceInformController) Run(ctx context.Context, rt controller
 }
 
 // invitation is what a person needs to give the machine a config, line by line. It is empty as long as the API has no certificate
-// of maintenance.
+// of maintenance and there are addresses to wait for it at.
 func invitation(config *runtime.MaintenanceServiceConfig, api *secrets.API) ([]string, error) {
-	if config != nil && len(config.ReachableAddresses) == 0 {
-		return []string{"this machine is in maintenance mode and has no address yet: is a cable plugged in, and is there a DHCP server? an address can be given by the kernel argument ip="}, nil
-	}
-	if config == nil || api == nil || !api.SkipVerifyingClientCert {
+	if config == nil {
 		return nil, nil
+	}
+	var lines []string
+	if len(config.ReachableAddresses) == 0 {
+		lines = append(lines, "this machine is in maintenance mode and has no address yet: is a cable plugged in, and is there a DHCP server? an address can be given by the kernel argument ip=")
+	}
+	if api == nil || !api.SkipVerifyingClientCert {
+		return lines, nil
 	}
 	cert, err := secret.ParseCertificate(api.Server.Crt)
 	if err != nil {
 		return nil, fmt.Errorf("read the certificate of the API: %w", err)
 	}
 	fingerprint := secret.CertificateFingerprint(cert).String()
+	if len(config.ReachableAddresses) == 0 {
+		return append(lines, "its certificate has the fingerprint "+fingerprint), nil
+	}
 	return []string{
 		"this machine is in maintenance mode and can be reached at " + list(config.ReachableAddresses),
 		"its certificate has the fingerprint " + fingerprint,

@@ -234,6 +234,10 @@ func TestThePersonAtTheConsoleIsTold(t *testing.T) {
 		{"nothing is known", nil, nil, nil},
 		{"the certificates are the cluster's", at, &secrets.API{}, nil},
 		{"no address", &runtime.MaintenanceServiceConfig{}, nil, []string{"this machine is in maintenance mode and has no address yet: is a cable plugged in, and is there a DHCP server? an address can be given by the kernel argument ip="}},
+		{"no address, and a certificate", &runtime.MaintenanceServiceConfig{}, api, []string{
+			"this machine is in maintenance mode and has no address yet: is a cable plugged in, and is there a DHCP server? an address can be given by the kernel argument ip=",
+			"its certificate has the fingerprint " + shown,
+		}},
 		{"all", at, api, []string{
 			"this machine is in maintenance mode and can be reached at 10.5.0.2, fd00::2",
 			"its certificate has the fingerprint " + shown,

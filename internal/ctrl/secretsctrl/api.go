@@ -123,33 +123,41 @@ func serverLeaf(san secrets.CertSAN) secret.Leaf {
 	return secret.NodeServer(san.FQDN, secret.SANs{IPs: san.IPs, DNS: san.DNSNames})
 }
 
+// maintenance has one certificate for all of the time without a config. Nobody can check its names or its time, because its authority is
+// only in this node's memory; what a person goes by is its fingerprint, and that is to be what the console has shown, however
+// addresses, name and clock change meanwhile.
 func (c *APIController) maintenance(ctx context.Context, rt controller.Runtime, i *issuing, have secrets.API) (outcome, error) {
 	_, wanted, err := state.Find[runtime.MaintenanceServiceRequest](ctx, rt, runtime.MaintenanceServiceID)
 	if err != nil || !wanted {
 		return outcome{waiting: "the machine config"}, err
 	}
-	root, ok1, err := state.Find[secrets.MaintenanceRoot](ctx, rt, secrets.MaintenanceRootID)
+	if pair, err := parsePair(have.Server); err == nil && !pair.IsZero() && have.SkipVerifyingClientCert {
+		return outcome{}, nil
+	}
+	root, ok, err := state.Find[secrets.MaintenanceRoot](ctx, rt, secrets.MaintenanceRootID)
 	if err != nil {
 		return outcome{}, err
 	}
-	san, ok2, err := state.Find[secrets.CertSAN](ctx, rt, secrets.CertSANMaintenance)
+	if !ok {
+		return outcome{waiting: "the node's own authority"}, nil
+	}
+	// A machine without a name or an address has its certificate, too: the person at the console compares it later.
+	san, _, err := state.Find[secrets.CertSAN](ctx, rt, secrets.CertSANMaintenance)
 	if err != nil {
 		return outcome{}, err
 	}
-	if !ok1 || !ok2 {
-		return outcome{waiting: "the node's names and addresses"}, nil
-	}
+	san.DNSNames = append(slices.Clone(san.DNSNames), maintenanceName)
 	ca, err := secret.ParseAuthority(root.CA.Crt, root.CA.Key)
 	if err != nil {
 		return outcome{}, fmt.Errorf("the node's own authority: %w", err)
 	}
 	leaf := serverLeaf(san)
-	leaf.CommonName = maintenanceName
-	server, err := i.keep("the API in maintenance mode", have.Server, ca, leaf)
+	leaf.CommonName, leaf.TTL = maintenanceName, secret.AuthorityTTL
+	server, err := i.keep("the API in maintenance mode", secrets.CertificateAndKey{}, ca, leaf)
 	if err != nil {
 		return outcome{}, err
 	}
-	return outcome{next: i.next}, state.Put(ctx, rt, secrets.APIID, secrets.API{Server: server, SkipVerifyingClientCert: true})
+	return outcome{}, state.Put(ctx, rt, secrets.APIID, secrets.API{Server: server, SkipVerifyingClientCert: true})
 }
 
 func (c *APIController) controlPlane(

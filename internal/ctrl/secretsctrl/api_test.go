@@ -136,6 +136,13 @@ func TestWithoutAConfigTheNodeHasAnAPIOfItsOwn(t *testing.T) {
 		ca, err := secret.ParseAuthority(root.CA.Crt, root.CA.Key)
 		verify(n.T, "maintenance", cert, must(n.T, ca, err), secret.Server, "10.5.0.2", "node-1")
 
+		// A pin on what the console has shown goes on working.
+		n.addresses("10.5.0.3/24")
+		n.Advance(24 * time.Hour)
+		if again := wantSpec[secrets.API](n, secrets.APIID); !bytes.Equal(again.Server.Crt, api.Server.Crt) {
+			n.T.Error("the certificate was made anew when addresses and time changed")
+		}
+
 		// With a config it goes, even if the node's own one has to wait for the clock.
 		n.controlPlane()
 		controllertest.WantGone[secrets.API](n.Harness, secrets.APIID)
