@@ -50,7 +50,7 @@ var sysctls = []Sysctl{
 	{"fs.aio-max-nr", "1048576"},
 }
 
-// bridgeSysctls exist when br_netfilter is loaded.
+// bridgeSysctls exist when br_netfilter is loaded: runtime.KernelParamSpecController sets them then.
 var bridgeSysctls = []Sysctl{
 	{"net.bridge.bridge-nf-call-iptables", "1"},
 	{"net.bridge.bridge-nf-call-ip6tables", "1"},

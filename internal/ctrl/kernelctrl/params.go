@@ -136,8 +136,11 @@ func (c *paramSpecController) Run(ctx context.Context, rt controller.Runtime, lo
 		var problems []string
 		for _, id := range slices.Sorted(maps.Keys(wanted)) {
 			status, err := c.apply(id, wanted[id])
+			if wanted[id].mayMiss && kparam.Missing(err) {
+				err = nil // the module that has it may come later
+			}
 			c.tell(log, id, err)
-			if err != nil && c.lacks == nil && (!wanted[id].mayMiss || !kparam.Missing(err)) {
+			if err != nil && c.lacks == nil {
 				problems = append(problems, err.Error())
 			}
 			if err := state.Put(ctx, rt, id, status); err != nil {
