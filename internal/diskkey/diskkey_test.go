@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"talos.internal/internal/eventlog"
 	"talos.internal/internal/luks"
 	"talos.internal/internal/pcrsig"
 	"talos.internal/internal/sys/pcr"
@@ -338,6 +340,35 @@ func TestTheTPMGivesTheKeyOnlyWhileVolumesAreOpened(t *testing.T) {
 	k.OpenTPM = nil
 	if _, err := Unlock(t.Context(), d, k, State, []block.EncryptionKey{free}); !errors.Is(err, pcr.ErrNone) {
 		t.Errorf("Unlock without a TPM = %v; want ErrNone", err)
+	}
+}
+
+// A key that the TPM does not give for what the firmware measured is refused with what has changed.
+func TestWhatTheFirmwareMeasuresOtherwiseIsSaid(t *testing.T) {
+	chip := swtpm.Start(t)
+	k, boot := signed(t, chip)
+	start := func(firmware, logged string) {
+		boot(firmware)
+		sum := sha256.Sum256([]byte(logged))
+		k.EventLog = func() (eventlog.Log, error) {
+			return eventlog.Log{{Register: pcr.SecureBoot, Type: 5, SHA256: sum[:], Data: []byte("the settings")}}, nil
+		}
+	}
+	d, key := newDisk(), tpmKey(0, 7)
+	start("firmware", "firmware")
+	format(t, d, k, State, key)
+	for _, tc := range []struct{ firmware, logged, want string }{
+		{"other firmware", "other firmware", "is sealed to (PCR 7: the settings is another)"},
+		{"other firmware", "firmware", "is sealed to (the event log does not explain PCR 7)"},
+	} {
+		start(tc.firmware, tc.logged)
+		if _, err := Unlock(t.Context(), d, k, State, []block.EncryptionKey{key}); err == nil || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("Unlock by %s that says it is %s = %v; want %q", tc.firmware, tc.logged, err, tc.want)
+		}
+	}
+	start("firmware", "firmware")
+	if got := opener(t, d, k, State, key); got != 0 {
+		t.Errorf("slot %d opens it; want 0", got)
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 
 	"crypto/rsa"
 
+	"talos.internal/internal/eventlog"
 	"talos.internal/internal/luks"
 	"talos.internal/internal/pcrsig"
 	"talos.internal/internal/sys/pcr"
@@ -60,6 +61,8 @@ type Keeper struct {
 	OpenTPM func() (TPM, error)
 	// PolicyKey and Signatures are what the boot image brings: files in PEM and in JSON. Both are empty for an image that was not signed.
 	PolicyKey, Signatures []byte
+	// EventLog has what the firmware says of its measurements, to say what of them has changed; nil is nothing.
+	EventLog func() (eventlog.Log, error)
 	// SecureBoot says whether the firmware insists on signatures. Nil means that this is not known.
 	SecureBoot func() (bool, error)
 }
@@ -68,6 +71,8 @@ type Keeper struct {
 type note struct {
 	luks.Token
 	Sealed *tpm.Sealed `json:"sealed,omitempty"`
+	// Events are what was measured into the registers that it is sealed to, for people.
+	Events map[int][]eventlog.Mark `json:"events,omitempty"`
 }
 
 func newNote(kind string, slot int) note {
@@ -120,11 +125,11 @@ func (k *Keeper) create(volume string, key block.EncryptionKey) (luks.Secret, no
 	case block.KeyTPM:
 		secret := make([]byte, 32)
 		_, _ = rand.Read(secret) // never fails (crypto/rand)
-		sealed, err := k.seal(volume, key, secret)
+		sealed, events, err := k.seal(volume, key, secret)
 		if err != nil {
 			return luks.Secret{}, n, err
 		}
-		n.Sealed = &sealed
+		n.Sealed, n.Events = &sealed, events
 		s, err := k.lock(key, luks.Secret{Bytes: secret, Random: true})
 		return s, n, err
 	case block.KeyKMS:
@@ -204,30 +209,81 @@ func (k *Keeper) withTPM(do func(TPM) error) (err error) {
 	return do(t)
 }
 
-func (k *Keeper) seal(volume string, key block.EncryptionKey, secret []byte) (s tpm.Sealed, err error) {
+// Seals reports whether keys can be sealed: there is a TPM, and the image that was started is signed for it.
+func (k *Keeper) Seals() bool {
+	if _, err := k.policyKey(); err != nil || len(k.Signatures) == 0 {
+		return false
+	}
+	return k.withTPM(func(TPM) error { return nil }) == nil
+}
+
+func (k *Keeper) seal(volume string, key block.EncryptionKey, secret []byte) (s tpm.Sealed, events map[int][]eventlog.Mark, err error) {
 	public, err := k.policyKey()
 	if err != nil {
-		return s, err
+		return s, nil, err
 	}
 	if key.TPMCheckSecurebootStatusOnEnroll {
 		on := false
 		if k.SecureBoot != nil {
 			if on, err = k.SecureBoot(); err != nil {
-				return s, fmt.Errorf("ask whether Secure Boot is on: %w", err)
+				return s, nil, fmt.Errorf("ask whether Secure Boot is on: %w", err)
 			}
 		}
 		if !on {
-			return s, errors.New("the config asks for Secure Boot before a key is sealed by the TPM (checkSecurebootStatusOnEnroll), and it is off")
+			return s, nil, errors.New("the config asks for Secure Boot before a key is sealed by the TPM (checkSecurebootStatusOnEnroll), and it is off")
 		}
 	}
 	err = k.withTPM(func(t TPM) error {
 		values, err := t.Read(registers(volume, key)...)
 		if err == nil {
 			s, err = t.Seal(secret, tpm.Policy{Key: public, Values: values})
+			events = k.events(values)
 		}
 		return err
 	})
-	return s, err
+	return s, events, err
+}
+
+// mostEvents are kept of a key: what a slot can say of itself has limits.
+const mostEvents = 48
+
+// events are what was measured into registers with these values, of those that the event log explains.
+func (k *Keeper) events(values map[int][]byte) map[int][]eventlog.Mark {
+	if k.EventLog == nil {
+		return nil
+	}
+	log, err := k.EventLog()
+	if err != nil {
+		return nil // it is for people alone
+	}
+	out, room := map[int][]eventlog.Mark{}, mostEvents
+	for _, r := range slices.Sorted(maps.Keys(values)) {
+		if marks := log.Marks(r); len(marks) > 0 && len(marks) <= room && bytes.Equal(log.Replay(r), values[r]) {
+			out[r] = marks
+			room -= len(marks)
+		}
+	}
+	return out
+}
+
+// changed says what was measured otherwise than when a key was sealed; empty if that is not known.
+func (k *Keeper) changed(t TPM, n note) string {
+	values, err := t.Read(slices.Sorted(maps.Keys(n.Events))...)
+	if err != nil || len(values) == 0 {
+		return ""
+	}
+	now := k.events(values)
+	var out []string
+	for _, r := range slices.Sorted(maps.Keys(n.Events)) {
+		if now[r] == nil {
+			out = append(out, fmt.Sprintf("the event log does not explain PCR %d", r))
+			continue
+		}
+		for _, c := range eventlog.Changes(n.Events[r], now[r]) {
+			out = append(out, fmt.Sprintf("PCR %d: %s", r, c))
+		}
+	}
+	return strings.Join(out, "; ")
 }
 
 func (k *Keeper) unseal(volume string, key block.EncryptionKey, token []byte) (secret []byte, err error) {
@@ -261,6 +317,11 @@ func (k *Keeper) unseal(volume string, key block.EncryptionKey, token []byte) (s
 			}
 			return s.Signature
 		})
+		if errors.Is(err, tpm.ErrPolicy) {
+			if what := k.changed(t, n); what != "" {
+				err = fmt.Errorf("%w (%s)", err, what)
+			}
+		}
 		return err
 	})
 	return secret, err

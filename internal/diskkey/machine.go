@@ -3,6 +3,7 @@ package diskkey
 import (
 	"os"
 
+	"talos.internal/internal/eventlog"
 	"talos.internal/internal/sys/proc"
 	"talos.internal/internal/sys/tpm"
 )
@@ -18,6 +19,13 @@ func OfMachine(uuid, policyKey, signatures string) *Keeper {
 				return nil, err
 			}
 			return t, nil
+		},
+		EventLog: func() (eventlog.Log, error) {
+			b, err := tpm.EventLog()
+			if err != nil {
+				return nil, err
+			}
+			return eventlog.Parse(b)
 		},
 		SecureBoot: func() (bool, error) {
 			s, err := proc.Reader{}.Security()
