@@ -32,6 +32,9 @@ import (
 	"talos.internal/internal/volume"
 )
 
+// encryptionArg is the kernel's argument that says by "config" that a volume is encrypted only if the config asks for it.
+const encryptionArg = "talos.encryption"
+
 // ofMachine are the controllers that only a machine has: disks and links of a container are its host's.
 func (n *node) ofMachine(kernel *rtnl.Conn) []controller.Controller {
 	if n.machine == nil {
@@ -41,6 +44,7 @@ func (n *node) ofMachine(kernel *rtnl.Conn) []controller.Controller {
 	disks := blockctrl.Deps{
 		Kernel: n.machine.disks, Meta: n.machine.meta, Mounts: mount.Kernel{}, Watch: watchDisks,
 		Keys: n.machine.keys, Measure: pcr.Extend, RootGUID: n.machine.rootGUID(), Persist: n.configs.Keep, Reboot: n.reboot,
+		Clear: n.machine.param(encryptionArg) == "config",
 	}
 	if _, ok := mount.Top(n.facts.Mounts, boot.Medium); ok {
 		disks.Assets = mediumAssets

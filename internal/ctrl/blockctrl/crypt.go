@@ -58,6 +58,24 @@ func withKeys(s block.VolumeStatus, e block.Encryption) block.VolumeStatus {
 	return s
 }
 
+// byDefault returns how a volume is encrypted. One that the config does not speak of is encrypted by the TPM, if that can keep keys, and if the volume is
+// made now or was made so. What is there in clear stays what it is. A raw volume may have contents that nobody recognises, so nothing is made of it.
+func byDefault(id string, c block.VolumeConfig, f facts) block.Encryption {
+	made := isMade(c) || id == blockdoc.State
+	if c.Encryption.Provider != block.EncryptionNone || !f.seals || !made || c.Provisioning.FilesystemSpec.Type == block.FilesystemNone {
+		return c.Encryption
+	}
+	if at, why := locate(id, c, f); why != "" || at == nil || at.Name != "" && at.Name != luksName {
+		return c.Encryption
+	}
+	return block.Encryption{Provider: block.EncryptionLUKS2, Cipher: defaultCipher, Keys: []block.EncryptionKey{
+		{Type: block.KeyTPM, TPMPCRs: []int64{pcr.SecureBoot}, TPMPubKeyPCRs: []int64{pcr.Image}},
+	}}
+}
+
+// defaultCipher is what a volume is encrypted with if the config says nothing.
+var defaultCipher = (&blockdoc.Encryption{}).CipherOrDefault()
+
 // waitsForState says why the keys of a volume cannot be had yet: what follows from STATE is known when that is there.
 func waitsForState(id string, e block.Encryption, f facts) string {
 	if id == blockdoc.State {
@@ -354,8 +372,9 @@ func (c *VolumeManagerController) close(ctx context.Context, rt controller.Runti
 func (c *VolumeManagerController) cryptFacts(ctx context.Context, rt controller.Runtime, f *facts) error {
 	if c.opened == nil {
 		c.opened, c.refused, c.recovery = map[string]opened{}, map[string]refusal{}, map[string]string{}
+		c.seals = c.Default && c.Keys != nil && c.Keys.Seals()
 	}
-	f.keys = c.Keys != nil
+	f.keys, f.seals = c.Keys != nil, c.seals
 	f.opened, f.refused, f.measured = c.opened, c.refused, c.measured
 	salt, there, err := state.Find[secrets.EncryptionSalt](ctx, rt, secrets.EncryptionSaltID)
 	if err != nil {

@@ -280,6 +280,37 @@ func TestTheTPM(t *testing.T) {
 		r.config(encryptedBy(tpmKey))
 		r.wantMounted("EPHEMERAL", "/dev/dm-2")
 	})
+	t.Run("a machine whose config says nothing of it is encrypted by its TPM", func(t *testing.T) {
+		m := disk10()
+		m.add("vdb", 4<<30, serial("S2"))
+		const raw = "---\napiVersion: v1alpha1\nkind: RawVolumeConfig\nname: raw\nprovisioning:\n  diskSelector:\n    match: disk.serial == \"S2\"\n  maxSize: 1GiB\n"
+		want := []string{"tpm"}
+		boot(m, chip, "keys of the operator", func(r *rig) {
+			r.config(root + raw)
+			r.wantMounted("STATE", "/dev/dm-1")
+			r.wantMounted("EPHEMERAL", "/dev/dm-2")
+			s := r.wantVolume("EPHEMERAL", "encrypted", ready)
+			if s.EncryptionProvider != block.EncryptionLUKS2 || !slices.Equal(s.ConfiguredEncryptionKeys, want) {
+				t.Errorf("EPHEMERAL = %+v; want it encrypted by %v", s, want)
+			}
+			if s := r.wantVolume("r-raw", "in clear", ready); s.EncryptionProvider != block.EncryptionNone {
+				t.Errorf("r-raw = %+v; want it in clear", s)
+			}
+			controllertest.WantThat(r.Harness, "STATE", "with a recovery key", func(*resource.Typed[block.RecoveryKey]) bool { return true })
+		})
+		boot(m, chip, "keys of the operator", func(r *rig) {
+			r.wantMounted("STATE", "/dev/dm-1")
+			r.config(root)
+			r.wantMounted("EPHEMERAL", "/dev/dm-2")
+		})
+		clear := disk10()
+		start(t, clear, keeper(), func(r *rig) { r.config(root); r.wantMounted("EPHEMERAL", "/dev/vda6") })
+		boot(clear, chip, "keys of the operator", func(r *rig) { // what is there in clear stays so
+			r.wantMounted("STATE", "/dev/vda5")
+			r.config(root)
+			r.wantMounted("EPHEMERAL", "/dev/vda6")
+		})
+	})
 	t.Run("a STATE of somebody else opens nothing", func(t *testing.T) {
 		m.restart()
 		m.put("vda5", 0, make([]byte, 1<<20))

@@ -29,6 +29,7 @@ type facts struct {
 	opened   map[string]opened
 	refused  map[string]refusal
 	keys     bool // there is a place for their keys
+	seals    bool // volumes are encrypted by the TPM by default
 	salted   bool // the salt of STATE is known
 	measured bool // STATE was measured
 }

@@ -79,6 +79,8 @@ type Deps struct {
 	Persist func(ctx context.Context) error
 	// Keys has the secrets of encrypted volumes. Nil means that no volume can be encrypted.
 	Keys *diskkey.Keeper
+	// Clear says that a volume is encrypted only if the config asks for it. Otherwise a TPM that can keep keys encrypts what is made.
+	Clear bool
 	// Measure measures into a register of the TPM. Nil means that there is none.
 	Measure func(register int, data []byte) error
 	// Reboot starts the machine anew, after an installation.
@@ -100,7 +102,7 @@ func Controllers(deps Deps) []controller.Controller {
 		&DiscoveryController{Kernel: deps.Kernel, Settle: deps.Settle},
 		systemDiskController(deps.RootGUID),
 		volumeConfigController(deps.Meta),
-		&VolumeManagerController{Kernel: deps.Kernel, Meta: deps.Meta, Keys: deps.Keys, Measure: deps.Measure},
+		&VolumeManagerController{Kernel: deps.Kernel, Meta: deps.Meta, Keys: deps.Keys, Measure: deps.Measure, Default: !deps.Clear},
 		mountRequestController(),
 		&MountController{Kernel: deps.Kernel, Mounts: deps.Mounts},
 		&MountStatusController{},

@@ -28,7 +28,10 @@ type VolumeManagerController struct {
 	Keys *diskkey.Keeper
 	// Measure measures into a register of the TPM. Nil means that there is none.
 	Measure func(register int, data []byte) error
+	// Default says that volumes that the config does not speak of are encrypted by the TPM.
+	Default bool
 
+	seals    bool  // the TPM can keep keys
 	request  int64 // of discovery, that was made last
 	opened   map[string]opened
 	refused  map[string]refusal
@@ -90,6 +93,7 @@ func (c *VolumeManagerController) once(ctx context.Context, rt controller.Runtim
 		if err != nil {
 			return err
 		}
+		w.Encryption = byDefault(w.id, w.VolumeConfig, f)
 		s, a := decide(w.id, w.VolumeConfig, f, before)
 		if a.verb != nothing && f.fresh {
 			if err := c.put(ctx, rt, w.id, s); err != nil {
