@@ -5,6 +5,9 @@ GO    ?= go
 OUT   := _out
 LINT  := $(GO) tool -modfile=tools/go.mod golangci-lint
 FUZZ  ?= 30s
+FUZZ_PKGS ?= ./...
+# What is read before anything can be trusted: disks, boot images and their signatures, extensions.
+BOOT_PKGS := $(addprefix ./internal/,gpt fat32 metastore superblock luks pe pkcs7 uefi pcrsig eventlog install install/sdboot upgrade image/extension)
 # What a cluster of the default version needs. The version to upgrade from is in "make image" alone.
 KUBE  := $(shell sed -n 's/^kubernetes  *\(v[^ ]*\).*/\1/p' components/versions)
 LAB   := kubernetes containerd runc etcd coredns flannel cni pause
@@ -16,7 +19,7 @@ export GOTOOLCHAIN := local
 export CGO_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help talosctl components image lab cluster machine e2e e2e-machine test unit offline lint generate generated bench fuzz simulate clean
+.PHONY: help talosctl components image lab cluster machine e2e e2e-machine test unit offline lint generate generated bench fuzz fuzz-boot simulate clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -88,11 +91,14 @@ bench: ## benchmarks, for benchstat: make bench >new.txt
 	$(GO) test -run '^$$' -bench . -benchmem -count 6 ./config/... ./state/...
 
 fuzz: ## each fuzz target for FUZZ (30s)
-	@for pkg in $$($(GO) list ./...); do \
+	@for pkg in $$($(GO) list $(FUZZ_PKGS)); do \
 		for f in $$($(GO) test -list '^Fuzz' $$pkg | grep ^Fuzz || true); do \
 			echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZ) $$pkg || exit 1; \
 		done; \
 	done
+
+fuzz-boot: ## the fuzz targets of what a machine boots from, each for FUZZ
+	@$(MAKE) --no-print-directory fuzz FUZZ_PKGS="$(BOOT_PKGS)"
 
 simulate: ## membership under many random rows of faults, in virtual time; the tests run two
 	$(GO) test -timeout 30m ./internal/discovery -run 'TestSimulation|TestRandomFaults' -seeds 300
