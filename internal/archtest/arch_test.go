@@ -61,11 +61,12 @@ var lattice = []struct {
 	{"internal/etcdop", nil},
 	{"internal/kubeapi", []string{"secret"}},
 	{"internal/drain", []string{"internal/kubeapi"}},
+	{"internal/manifest", []string{"internal/kubeapi", "internal/server/textdiff", "resource"}},
 	{"internal/netconf", []string{"resource"}},
 	{"internal/logship", nil},
 	{"internal/extservice", nil},
 	{"internal/platform", []string{"internal/sys", "internal/netconf", "resource"}},
-	{"internal/ctrl", []string{"internal/partition", "internal/logship", "internal/extservice", "internal/upgrade", "internal/diskkey", "internal/luks", "internal/pe", "internal/pcrsig", "internal/uefi", "internal/authenticode", "internal/signature", "internal/volume", "internal/gpt", "internal/metastore", "internal/superblock", "internal/install", "internal/effective", "internal/event", "internal/trust", "internal/container", "internal/registryd", "internal/etcdop", "internal/kubeapi", "internal/drain", "internal/netconf", "internal/atomicfile", "api", "controller", "state", "resource", "config", "secret",
+	{"internal/ctrl", []string{"internal/partition", "internal/logship", "internal/extservice", "internal/upgrade", "internal/diskkey", "internal/luks", "internal/pe", "internal/pcrsig", "internal/uefi", "internal/authenticode", "internal/signature", "internal/volume", "internal/gpt", "internal/metastore", "internal/superblock", "internal/install", "internal/effective", "internal/event", "internal/trust", "internal/container", "internal/registryd", "internal/etcdop", "internal/kubeapi", "internal/drain", "internal/manifest", "internal/netconf", "internal/atomicfile", "api", "controller", "state", "resource", "config", "secret",
 		"internal/sys", "internal/boot", "internal/supervise", "internal/discovery"}},
 	{"internal/server", []string{"api", "controller", "state", "resource", "config", "secret",
 		"internal/sys", "internal/boot", "internal/supervise", "internal/ctrl", "internal/buildinfo", "internal/proxy", "internal/event", "internal/effective", "internal/container", "internal/etcdop", "internal/discovery", "client/talosconfig"}}, // proxy: the table of roles, which machined checks again
@@ -73,7 +74,7 @@ var lattice = []struct {
 	{"client", []string{"api", "resource", "config", "secret", "state", "internal/atomicfile"}},
 	{"internal/vitals", []string{"client", "api", "resource", "secret"}},
 	{"internal/provision", []string{"client", "api", "resource", "config", "secret", "internal/sys", "internal/image", "internal/atomicfile"}},
-	{"internal/cli", []string{"client", "api", "resource", "config", "secret", "internal/provision", "internal/image", "internal/imagecache", "internal/registryd", "internal/vitals", "internal/kubeapi", "internal/drain",
+	{"internal/cli", []string{"client", "api", "resource", "config", "secret", "internal/provision", "internal/image", "internal/imagecache", "internal/registryd", "internal/vitals", "internal/kubeapi", "internal/drain", "internal/manifest",
 		"internal/atomicfile", "internal/buildinfo"}},
 	{"internal/daemon", []string{"api", "resource", "secret", "state", "internal/proxy", "internal/trust", "internal/discovery"}},
 	{"internal/node", []string{"internal", "api", "client", "config", "controller", "resource", "secret", "state"}}, // the composition root

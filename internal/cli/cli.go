@@ -22,6 +22,7 @@ import (
 	"talos.internal/internal/cli/gen"
 	"talos.internal/internal/cli/health"
 	"talos.internal/internal/cli/images"
+	"talos.internal/internal/cli/kubeupgrade"
 	"talos.internal/internal/cli/machine"
 	"talos.internal/internal/cli/members"
 	"talos.internal/internal/cli/offline"
@@ -52,6 +53,7 @@ func New(env command.Env) *cobra.Command {
 		gen.New(env),
 		health.New(env),
 		images.New(env),
+		kubeupgrade.New(env),
 		members.New(env),
 		offline.MachineConfig(env, gen.MachineConfig(env)),
 		offline.Validate(env),

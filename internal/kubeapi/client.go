@@ -297,6 +297,31 @@ func versionPath(k Kind) string {
 	return "/apis/" + k.APIVersion()
 }
 
+// Preferred returns the version of a group that the server prefers. The error is ErrNoKind if it does not serve the group.
+func (c *Client) Preferred(ctx context.Context, group string) (string, error) {
+	if group == "" {
+		return "v1", nil
+	}
+	body, err := c.call(ctx, http.MethodGet, "/apis/"+group, nil, "", nil)
+	if errors.Is(err, ErrNotFound) {
+		return "", fmt.Errorf("%w: the API server does not serve the group %s", ErrNoKind, group)
+	}
+	if err != nil {
+		return "", fmt.Errorf("ask for the versions of %s: %w", group, err)
+	}
+	var out struct{ PreferredVersion struct{ Version string } }
+	if err := json.Unmarshal(body, &out); err != nil {
+		return "", fmt.Errorf("ask for the versions of %s: %w", group, err)
+	}
+	return out.PreferredVersion.Version, nil
+}
+
+// Text returns what the server answers at a path that is no object's, such as /metrics.
+func (c *Client) Text(ctx context.Context, path string) (string, error) {
+	body, err := c.call(ctx, http.MethodGet, path, nil, "", nil)
+	return string(body), wrap("read", path, err)
+}
+
 // Namespaced reports whether objects of a kind are in namespaces.
 func (c *Client) Namespaced(ctx context.Context, k Kind) (bool, error) {
 	r, err := c.resource(ctx, k)

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
 	"talos.internal/controller"
 	"talos.internal/internal/kubeapi"
+	"talos.internal/internal/manifest"
 	"talos.internal/resource"
 	"talos.internal/resource/kube"
 	"talos.internal/resource/runtime"
@@ -23,11 +25,6 @@ import (
 const DiagnosticApply = "bootstrap-manifests"
 
 const (
-	// fieldManager is whose the fields of the objects are.
-	fieldManager = "talos"
-	// inventoryName is the ConfigMap of kube-system with what was applied.
-	inventoryName = "talos-bootstrap-manifests-inventory"
-
 	// etcdService is without which there is no API server.
 	etcdService = "etcd"
 	// poll is how often the API server is asked whether it is ready, and readyLimit how long it may take to say so.
@@ -168,7 +165,7 @@ func (a *applying) account(list []*resource.Typed[kube.Manifest]) {
 		return
 	}
 	a.seen, a.ids = seen.String(), ids
-	a.ledger = newLedger(order(ids, all))
+	a.ledger = newLedger(manifest.Order(ids, all))
 }
 
 // wait says what the controller waits for, when that is something else or it has been a while.
@@ -216,14 +213,14 @@ func (a *applying) locked(ctx context.Context) error {
 	defer cancel()
 	created := 0
 	for _, t := range a.ledger.due(time.Now()) {
-		p := a.ledger.progress[t.key()]
-		made, err := a.one(ctx, t.object)
+		p := a.ledger.progress[t.Key()]
+		made, err := a.one(ctx, t.Object)
 		switch {
 		case err == nil:
 			p.done, p.err = true, nil
 		case serverSaid(err):
 			p.refuse(err, time.Now())
-			a.log.Warn("an object is refused, and tried again", "manifest", t.manifest, "error", err, "after", time.Until(p.due).Round(time.Second))
+			a.log.Warn("an object is refused, and tried again", "manifest", t.Manifest, "error", err, "after", time.Until(p.due).Round(time.Second))
 		default:
 			return err // the server is away: the others would fare no better
 		}
@@ -247,76 +244,37 @@ func (a *applying) locked(ctx context.Context) error {
 // serverSaid reports whether the server answered, and so whether it is about this object.
 func serverSaid(err error) bool {
 	_, ok := errors.AsType[*kubeapi.StatusError](err)
-	return ok || errors.Is(err, kubeapi.ErrNoKind) || errors.Is(err, errNotEstablished)
+	return ok || errors.Is(err, kubeapi.ErrNoKind) || errors.Is(err, manifest.ErrNotEstablished)
 }
 
 // one has the cluster have an object, and reports whether it had not.
 func (a *applying) one(ctx context.Context, o kubeapi.Object) (made bool, err error) {
 	have, err := a.client.Get(ctx, o.Kind(), o.Namespace(), o.Name())
 	if errors.Is(err, kubeapi.ErrNotFound) {
-		have, err = a.client.Apply(ctx, o, kubeapi.ApplyOptions{Manager: fieldManager, Force: true})
+		have, err = a.client.Apply(ctx, manifest.Owned(o), kubeapi.ApplyOptions{Manager: manifest.FieldManager, Force: true})
 		made = err == nil
 	}
 	if err != nil {
 		return made, err
 	}
-	if isCRD(o) {
-		err = a.established(ctx, have)
+	if manifest.IsDefinition(o) {
+		err = manifest.Established(ctx, a.client, have, establishLimit)
 	}
 	return made, err
-}
-
-var errNotEstablished = errors.New("the API server does not serve it yet")
-
-// established waits until the API server serves what a definition defines.
-func (a *applying) established(ctx context.Context, crd kubeapi.Object) error {
-	end := time.Now().Add(establishLimit)
-	for {
-		last := "it says nothing about it"
-		for _, c := range crd.Maps("status", "conditions") {
-			if c["type"] == "Established" {
-				if c["status"] == "True" {
-					return nil
-				}
-				last = fmt.Sprint(c["message"])
-			}
-		}
-		if time.Now().After(end) {
-			return fmt.Errorf("%v: %w after %v: %s", crd, errNotEstablished, establishLimit, last)
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(poll / 2):
-		}
-		var err error
-		if crd, err = a.client.Get(ctx, crd.Kind(), "", crd.Name()); err != nil {
-			return err
-		}
-	}
 }
 
 // inventory notes in the cluster what is there of the manifests. What earlier manifests had stays in it, so that an upgrade can
 // remove it.
 func (a *applying) inventory(ctx context.Context) error {
-	kind := kubeapi.KindOf("v1", "ConfigMap")
-	have, err := a.client.Get(ctx, kind, system, inventoryName)
-	if err != nil && !errors.Is(err, kubeapi.ErrNotFound) {
+	noted, err := manifest.Noted(ctx, a.client)
+	if err != nil {
 		return err
 	}
-	data := m{}
-	for k, v := range have.Map("data") {
-		data[k] = v
-	}
-	before := len(data)
-	for k, v := range a.ledger.inventory() {
-		data[k] = v
-	}
-	if have != nil && len(data) == before {
+	all := slices.Compact(slices.Sorted(slices.Values(slices.Concat(noted, a.ledger.inventory()))))
+	if len(noted) > 0 && len(all) == len(noted) {
 		return nil
 	}
-	o := labelled(object("v1", "ConfigMap", system, inventoryName, m{"data": data}), m{"cli-utils.sigs.k8s.io/inventory-id": inventoryName})
-	_, err = a.client.Apply(ctx, o, kubeapi.ApplyOptions{Manager: fieldManager, Force: true})
+	_, err = a.client.Apply(ctx, manifest.Inventory(all), kubeapi.ApplyOptions{Manager: manifest.FieldManager, Force: true})
 	return err
 }
 

@@ -19,6 +19,7 @@ import (
 	"talos.internal/controller/controllertest"
 	"talos.internal/internal/kubeapi"
 	"talos.internal/internal/kubeapi/kubefake"
+	"talos.internal/internal/manifest"
 	"talos.internal/resource"
 	"talos.internal/resource/kube"
 	"talos.internal/resource/machineconfig"
@@ -81,7 +82,7 @@ func run(t *testing.T, test func(h *controllertest.Harness, s *kubefake.Server, 
 	}, Controllers(deps)...)
 }
 
-func manifest(objects ...kubeapi.Object) kube.Manifest { return manifestOf(objects) }
+func holding(objects ...kubeapi.Object) kube.Manifest { return manifestOf(objects) }
 
 func crd() kubeapi.Object {
 	return object("apiextensions.k8s.io/v1", "CustomResourceDefinition", "", "widgets.example.com", m{"spec": m{
@@ -95,9 +96,9 @@ func namespace(name string) kubeapi.Object { return object("v1", "Namespace", ""
 func TestManifestsAreAppliedInOrder(t *testing.T) {
 	run(t, func(h *controllertest.Harness, s *kubefake.Server, k *locks) {
 		s.SetReady(false)
-		controllertest.Create(h, "01-a", manifest(
+		controllertest.Create(h, "01-a", holding(
 			object("example.com/v1", "Widget", "own", "w", nil), object("v1", "ConfigMap", "kube-system", "c", nil), crd()))
-		controllertest.Create(h, "02-b", manifest(namespace("own")))
+		controllertest.Create(h, "02-b", holding(namespace("own")))
 		h.Advance(10 * time.Second)
 		if got := s.Applied(); len(got) > 0 || k.taken > 0 {
 			t.Fatalf("applied before the API server was ready: %v", got)
@@ -106,12 +107,12 @@ func TestManifestsAreAppliedInOrder(t *testing.T) {
 		controllertest.Want(h, kube.ManifestStatusID, kube.ManifestStatus{ManifestsApplied: []string{"01-a", "02-b"}})
 		want := []string{
 			"Namespace own", "CustomResourceDefinition widgets.example.com", "Widget own/w", "ConfigMap kube-system/c",
-			"ConfigMap kube-system/" + inventoryName,
+			"ConfigMap kube-system/" + manifest.InventoryName,
 		}
 		if diff := cmp.Diff(want, s.Applied()); diff != "" {
 			t.Errorf("applied (-want +got):\n%s", diff)
 		}
-		data := s.Get("/api/v1/namespaces/kube-system/configmaps/" + inventoryName).Map("data")
+		data := s.Get("/api/v1/namespaces/kube-system/configmaps/" + manifest.InventoryName).Map("data")
 		for _, key := range []string{"_own__Namespace", "own_w_example.com_Widget", "kube-system_c__ConfigMap"} {
 			if _, ok := data[key]; !ok {
 				t.Errorf("inventory = %v; want %s in it", data, key)
@@ -127,7 +128,7 @@ func TestManifestsAreAppliedInOrder(t *testing.T) {
 func TestWhatIsThereIsLeftAlone(t *testing.T) {
 	run(t, func(h *controllertest.Harness, s *kubefake.Server, _ *locks) {
 		s.Put(object("v1", "ConfigMap", "kube-system", "c", m{"data": m{"x": "theirs"}}))
-		controllertest.Create(h, "01-a", manifest(object("v1", "ConfigMap", "kube-system", "c", m{"data": m{"x": "ours"}})))
+		controllertest.Create(h, "01-a", holding(object("v1", "ConfigMap", "kube-system", "c", m{"data": m{"x": "ours"}})))
 		controllertest.Want(h, kube.ManifestStatusID, kube.ManifestStatus{ManifestsApplied: []string{"01-a"}})
 		if got := s.Get("/api/v1/namespaces/kube-system/configmaps/c").Map("data")["x"]; got != "theirs" {
 			t.Errorf("data.x = %v; want theirs", got)
@@ -138,9 +139,9 @@ func TestWhatIsThereIsLeftAlone(t *testing.T) {
 // TestAnObjectThatIsRefusedHoldsUpNoOther holds that the server's words are to be seen, and that it is tried again.
 func TestAnObjectThatIsRefusedHoldsUpNoOther(t *testing.T) {
 	run(t, func(h *controllertest.Harness, s *kubefake.Server, k *locks) {
-		controllertest.Create(h, "01-a", manifest(
+		controllertest.Create(h, "01-a", holding(
 			object("v1", "ConfigMap", "later", "c", nil), object("example.com/v1", "Widget", "", "w", nil)))
-		controllertest.Create(h, "02-b", manifest(object("v1", "ConfigMap", "default", "d", nil)))
+		controllertest.Create(h, "02-b", holding(object("v1", "ConfigMap", "default", "d", nil)))
 		controllertest.Want(h, kube.ManifestStatusID, kube.ManifestStatus{ManifestsApplied: []string{"02-b"}})
 		controllertest.Want(h, DiagnosticApply, runtime.Diagnostic{
 			Message: "the API server refuses 2 of 3 objects of the manifests",
@@ -169,7 +170,7 @@ func TestNothingHappensBeforeEtcdRuns(t *testing.T) {
 		controllertest.Modify(h, etcdService, func(s *service.Service) { s.Running = false })
 		asked := 0
 		s.Refuse(func(string, string) *kubeapi.StatusError { asked++; return nil })
-		controllertest.Create(h, "01-a", manifest(namespace("own")))
+		controllertest.Create(h, "01-a", holding(namespace("own")))
 		h.Advance(time.Hour)
 		if asked > 0 {
 			t.Errorf("the API server was asked %d times", asked)
@@ -273,7 +274,7 @@ func TestAManifestThatCannotBeFetchedIsTriedAgain(t *testing.T) {
 			{Name: "far", URL: "https://example.com/a", Priority: "99"},
 			{Name: "own", InlineManifest: "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: b\n"},
 		}})
-		controllertest.Want(h, "05-own", manifest(namespace("b")))
+		controllertest.Want(h, "05-own", holding(namespace("b")))
 		controllertest.WantNever[kube.Manifest](h, "99-far")
 		if calls > 0 {
 			t.Error("fetched without a network")
@@ -282,7 +283,7 @@ func TestAManifestThatCannotBeFetchedIsTriedAgain(t *testing.T) {
 		controllertest.Want(h, DiagnosticExtra, runtime.Diagnostic{
 			Message: "extra manifests are missing", Details: []string{"manifest far: fetch it from example.com: no route to host"},
 		})
-		controllertest.Want(h, "99-far", manifest(namespace("a")))
+		controllertest.Want(h, "99-far", holding(namespace("a")))
 		controllertest.WantGone[runtime.Diagnostic](h, DiagnosticExtra)
 		controllertest.Modify(h, network.StatusID, func(s *network.Status) { s.EtcFilesReady = true })
 		h.Settle()

@@ -2,57 +2,10 @@ package manifestctrl
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
-	"talos.internal/internal/kubeapi"
-	"talos.internal/resource/kube"
+	"talos.internal/internal/manifest"
 )
-
-// target is an object of a manifest.
-type target struct {
-	manifest string
-	object   kubeapi.Object
-}
-
-// key tells objects apart.
-func (t target) key() string {
-	k := t.object.Kind()
-	return k.Group + "|" + k.Kind + "|" + t.object.Namespace() + "|" + t.object.Name()
-}
-
-const (
-	kindNamespace = "Namespace"
-	kindCRD       = "CustomResourceDefinition"
-	groupCRD      = "apiextensions.k8s.io"
-)
-
-func isCRD(o kubeapi.Object) bool { return o.Kind().Kind == kindCRD && o.Kind().Group == groupCRD }
-
-// order returns the objects of manifests in the order in which they are applied: namespaces, definitions of resources, and the rest,
-// each in the order of the manifests. Of several that are the same object the first counts.
-func order(ids []string, manifests []kube.Manifest) []target {
-	var waves [3][]target
-	seen := map[string]bool{}
-	for i, manifest := range manifests {
-		for _, item := range manifest.Items {
-			t := target{ids[i], item.Object}
-			if seen[t.key()] {
-				continue
-			}
-			seen[t.key()] = true
-			wave := 2
-			switch {
-			case t.object.Kind() == (kubeapi.Kind{Version: "v1", Kind: kindNamespace}):
-				wave = 0
-			case isCRD(t.object):
-				wave = 1
-			}
-			waves[wave] = append(waves[wave], t)
-		}
-	}
-	return append(append(waves[0], waves[1]...), waves[2]...)
-}
 
 // The wait before an object that was refused is tried again.
 const (
@@ -80,23 +33,23 @@ func (p *progress) refuse(err error, now time.Time) {
 
 // ledger is how far all objects are.
 type ledger struct {
-	targets  []target
+	targets  []manifest.Target
 	progress map[string]*progress
 }
 
-func newLedger(targets []target) *ledger {
+func newLedger(targets []manifest.Target) *ledger {
 	l := &ledger{targets: targets, progress: make(map[string]*progress, len(targets))}
 	for _, t := range targets {
-		l.progress[t.key()] = &progress{}
+		l.progress[t.Key()] = &progress{}
 	}
 	return l
 }
 
 // due returns the objects that are to be tried now.
-func (l *ledger) due(now time.Time) []target {
-	var out []target
+func (l *ledger) due(now time.Time) []manifest.Target {
+	var out []manifest.Target
 	for _, t := range l.targets {
-		if p := l.progress[t.key()]; !p.done && !p.due.After(now) {
+		if p := l.progress[t.Key()]; !p.done && !p.due.After(now) {
 			out = append(out, t)
 		}
 	}
@@ -118,8 +71,8 @@ func (l *ledger) next() time.Time {
 func (l *ledger) applied(ids []string) []string {
 	open := map[string]bool{}
 	for _, t := range l.targets {
-		if !l.progress[t.key()].done {
-			open[t.manifest] = true
+		if !l.progress[t.Key()].done {
+			open[t.Manifest] = true
 		}
 	}
 	var out []string
@@ -135,22 +88,19 @@ func (l *ledger) applied(ids []string) []string {
 func (l *ledger) failed() []error {
 	var out []error
 	for _, t := range l.targets {
-		if p := l.progress[t.key()]; !p.done && p.err != nil {
-			out = append(out, fmt.Errorf("manifest %s: %w", t.manifest, p.err))
+		if p := l.progress[t.Key()]; !p.done && p.err != nil {
+			out = append(out, fmt.Errorf("manifest %s: %w", t.Manifest, p.err))
 		}
 	}
 	return out
 }
 
-// inventory returns the entries of the objects that are done, as cli-utils of Kubernetes writes them into an inventory:
-// namespace_name_group_kind, with ":" as "__".
-func (l *ledger) inventory() map[string]string {
-	out := map[string]string{}
+// inventory returns the entries of the objects that are done.
+func (l *ledger) inventory() []string {
+	var out []string
 	for _, t := range l.targets {
-		if l.progress[t.key()].done {
-			k := t.object.Kind()
-			name := strings.ReplaceAll(t.object.Name(), ":", "__")
-			out[strings.Join([]string{t.object.Namespace(), name, k.Group, k.Kind}, "_")] = ""
+		if l.progress[t.Key()].done {
+			out = append(out, manifest.Entry(t.Object))
 		}
 	}
 	return out

@@ -11,6 +11,7 @@ import (
 	"talos.internal/controller"
 	"talos.internal/internal/kubeapi"
 	"talos.internal/internal/kubeapi/kubereal"
+	"talos.internal/internal/manifest"
 	"talos.internal/resource/kube"
 	"talos.internal/resource/runtime"
 	"talos.internal/resource/secrets"
@@ -100,7 +101,7 @@ metadata: {name: own, labels: {pod-security.kubernetes.io/enforce: privileged}}
 	if _, err := client.Get(ctx, kubeapi.KindOf("own.example.com/v1", "Thing"), "own", "a"); err != nil {
 		t.Error(err)
 	}
-	have, err := client.Get(ctx, kubeapi.KindOf("v1", "ConfigMap"), system, inventoryName)
+	have, err := client.Get(ctx, kubeapi.KindOf("v1", "ConfigMap"), system, manifest.InventoryName)
 	if err != nil || len(have.Map("data")) < len(ids) {
 		t.Errorf("inventory = %v, %v", have, err)
 	}
@@ -114,7 +115,7 @@ metadata: {name: own, labels: {pod-security.kubernetes.io/enforce: privileged}}
 			if o.Kind().Kind == "Service" { // the families of a service do not change
 				o.Map("metadata")["name"] = "kube-dns-2"
 			}
-			if _, err := client.Apply(ctx, o, kubeapi.ApplyOptions{Manager: fieldManager, Force: true, DryRun: true}); err != nil {
+			if _, err := client.Apply(ctx, o, kubeapi.ApplyOptions{Manager: manifest.FieldManager, Force: true, DryRun: true}); err != nil {
 				t.Errorf("%s: %v", id, err)
 			}
 		}

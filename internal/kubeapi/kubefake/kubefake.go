@@ -50,6 +50,7 @@ type Server struct {
 	changed chan struct{} // closed at the next change
 	log     []change      // since the start
 	applied []string
+	texts   map[string]string // answers at paths that are no object's
 }
 
 type kind struct {
@@ -157,6 +158,16 @@ func (s *Server) Refuse(f func(method, path string) *kubeapi.StatusError) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.refuse = f
+}
+
+// SetText has the server answer a path that is no object's.
+func (s *Server) SetText(path, text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.texts == nil {
+		s.texts = map[string]string{}
+	}
+	s.texts[path] = text
 }
 
 // Linger has objects for which f is true stay when they are deleted, unless that is without grace: as pods do whose machine is dead.
@@ -273,6 +284,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(err.Code)
 		out = map[string]any{"kind": "Status", "status": "Failure", "code": err.Code, "reason": err.Reason, "message": err.Message}
 	}
+	if text, ok := out.(string); ok {
+		_, _ = io.WriteString(w, text)
+		return
+	}
 	_ = json.NewEncoder(w).Encode(out)
 }
 
@@ -289,6 +304,12 @@ func (s *Server) answer(r *http.Request, body []byte) (any, *kubeapi.StatusError
 		return "ok", nil
 	}
 	parts := strings.Split(strings.TrimPrefix(path, "/"), "/")
+	if parts[0] == "apis" && len(parts) == 2 {
+		return s.group(parts[1])
+	}
+	if text, ok := s.texts[path]; ok {
+		return text, nil
+	}
 	apiVersion, rest := parts[1], parts[2:]
 	if parts[0] == "apis" {
 		apiVersion, rest = parts[1]+"/"+parts[2], parts[3:]
@@ -328,6 +349,16 @@ func (s *Server) answer(r *http.Request, body []byte) (any, *kubeapi.StatusError
 		s.establish(o)
 	}
 	return answer, nil
+}
+
+// group is an APIGroup (meta/v1) as far as it is needed: the first version is the preferred one.
+func (s *Server) group(name string) (any, *kubeapi.StatusError) {
+	for _, apiVersion := range slices.Sorted(maps.Keys(s.kinds)) {
+		if group, version, ok := strings.Cut(apiVersion, "/"); ok && group == name {
+			return map[string]any{"kind": "APIGroup", "name": name, "preferredVersion": map[string]any{"version": version}}, nil
+		}
+	}
+	return nil, notFound("the requested resource")
 }
 
 func (s *Server) establish(o kubeapi.Object) {
