@@ -33,7 +33,7 @@ var lattice = []struct {
 	{"internal/pcrsig", []string{"internal/sys"}},
 	{"internal/uefi", []string{"internal/gpt", "internal/pkcs7"}},
 	{"internal/authenticode", []string{"internal/pe", "internal/pkcs7"}},
-	{"internal/install", []string{"internal/pe", "internal/uefi", "internal/authenticode", "internal/gpt", "internal/fat32", "internal/metastore", "internal/superblock", "internal/sys"}},
+	{"internal/install", []string{"internal/buildinfo", "internal/pe", "internal/uefi", "internal/authenticode", "internal/gpt", "internal/fat32", "internal/metastore", "internal/superblock", "internal/sys"}},
 	{"resource", []string{"api"}},
 	{"internal/luks", nil},
 	{"internal/partition", []string{"internal/gpt", "internal/install", "internal/superblock"}},

@@ -14,6 +14,14 @@ const Name = "Talos"
 // Version is the version of the system that this source builds (Semantic Versioning 2.0.0). Clients compare it.
 const Version = "v1.15.0-alpha.0"
 
+// ConfigFormat is up to which format of the machine config this source understands what a machine has kept. It is raised with a change
+// after which the version before might not, so that an upgrade to that is refused. An image says it in its os-release by the key
+// ConfigFormatKey; one that does not say it is of format 1.
+const (
+	ConfigFormat    = 1
+	ConfigFormatKey = "TALOS_CONFIG_FORMAT"
+)
+
 // Info is what a binary was built from.
 type Info struct {
 	Tag       string // [Version]

@@ -104,7 +104,8 @@ trustd:x:51:
 // OSRelease is os-release(5) of the system. kubelet reports PRETTY_NAME as the node's OS image.
 func OSRelease() string {
 	name, version := buildinfo.Name, buildinfo.Version
-	return fmt.Sprintf("NAME=%q\nID=%s\nVERSION_ID=%s\nPRETTY_NAME=\"%s (%s)\"\n", name, strings.ToLower(name), version, name, version)
+	return fmt.Sprintf("NAME=%q\nID=%s\nVERSION_ID=%s\nPRETTY_NAME=\"%s (%s)\"\n%s=%d\n",
+		name, strings.ToLower(name), version, name, version, buildinfo.ConfigFormatKey, buildinfo.ConfigFormat)
 }
 
 // checkExecutables fails if there is something to execute in the layers of the image, the lowest first, that the spec does not

@@ -161,7 +161,7 @@ func TestNodeImageHasWhatANodeStandsOn(t *testing.T) {
 
 // kubectl get nodes -o wide shows PRETTY_NAME.
 func TestOSRelease(t *testing.T) {
-	want := "NAME=\"Talos\"\nID=talos\nVERSION_ID=VERSION\nPRETTY_NAME=\"Talos (VERSION)\"\n"
+	want := "NAME=\"Talos\"\nID=talos\nVERSION_ID=VERSION\nPRETTY_NAME=\"Talos (VERSION)\"\nTALOS_CONFIG_FORMAT=1\n"
 	got := OSRelease()
 	_, rest, _ := strings.Cut(got, "VERSION_ID=")
 	number, _, _ := strings.Cut(rest, "\n")

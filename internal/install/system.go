@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"talos.internal/internal/buildinfo"
 	"talos.internal/internal/fat32"
 	"talos.internal/internal/gpt"
 	"talos.internal/internal/install/sdboot"
@@ -131,12 +132,9 @@ func ReadTable(r io.ReaderAt, size int64, sectorSize int) (*gpt.Table, error) {
 // Release is what a UKI's section .osrel says.
 type Release struct {
 	Version string
-	// ConfigFormat is up to which format of the machine config it understands; 1 if it does not say.
+	// ConfigFormat is up to which format of the machine config it understands ([buildinfo.ConfigFormat]); 1 if it does not say.
 	ConfigFormat int
 }
-
-// ConfigFormatKey is the key of the os-release in which an image says up to which format of the machine config it understands.
-const ConfigFormatKey = "TALOS_CONFIG_FORMAT"
 
 // ReadRelease reads what a UKI says of its version.
 func ReadRelease(uki Blob) (Release, error) {
@@ -151,9 +149,9 @@ func ReadRelease(uki Blob) (Release, error) {
 	}
 	r := Release{Version: e.Version, ConfigFormat: 1}
 	for line := range strings.Lines(release) {
-		if v, ok := strings.CutPrefix(strings.TrimSpace(line), ConfigFormatKey+"="); ok {
+		if v, ok := strings.CutPrefix(strings.TrimSpace(line), buildinfo.ConfigFormatKey+"="); ok {
 			if r.ConfigFormat, err = strconv.Atoi(strings.Trim(v, `"`)); err != nil {
-				return Release{}, fmt.Errorf("read the version of a UKI: %s: %w", ConfigFormatKey, err)
+				return Release{}, fmt.Errorf("read the version of a UKI: %s: %w", buildinfo.ConfigFormatKey, err)
 			}
 		}
 	}
