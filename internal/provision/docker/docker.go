@@ -18,7 +18,7 @@ import (
 
 // Provisioner implements provision.Provisioner. It has no state but that of its store and of the daemon.
 type Provisioner struct {
-	store  provision.Store
+	store  provision.Own
 	images string
 	c      *client.Client
 	host   host
@@ -53,7 +53,7 @@ func open(ctx context.Context, o Options) (*Provisioner, error) {
 	}
 	h.api = c.ClientVersion()
 	return &Provisioner{
-		store: provision.Store{Dir: o.Dir}, images: o.Images, c: c, host: h, grace: provision.StopTimeout, trace: func(string) {},
+		store: provision.Own{Store: provision.Store{Dir: o.Dir}, Provisioner: Name}, images: o.Images, c: c, host: h, grace: provision.StopTimeout, trace: func(string) {},
 	}, nil
 }
 
@@ -168,42 +168,9 @@ func (p *Provisioner) create(ctx context.Context, r provision.ClusterRequest, pr
 	return p.store.Save(state)
 }
 
-// load returns the state of a cluster of this provisioner.
-func (p *Provisioner) load(name string) (*provision.State, error) {
-	state, err := p.store.Load(name)
-	if err != nil {
-		return nil, err
-	}
-	if state == nil {
-		return nil, fmt.Errorf("cluster %s: its create was interrupted before it began; remove it with: talosctl cluster destroy --name %[1]s: %w",
-			name, fs.ErrNotExist)
-	}
-	if state.Provisioner != Name {
-		return nil, fmt.Errorf("cluster %s: %w: it was made by provisioner %s", name, provision.ErrInvalid, state.Provisioner)
-	}
-	return state, nil
-}
-
-// change calls f with the state of a cluster, under the lock.
-func (p *Provisioner) change(ctx context.Context, cluster string, f func(*provision.State) error) error {
-	if _, err := p.load(cluster); err != nil {
-		return err
-	}
-	unlock, err := p.store.Lock(ctx)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	state, err := p.load(cluster)
-	if err != nil {
-		return err
-	}
-	return f(state)
-}
-
 // Reflect implements provision.Provisioner. Nodes that a person has added come last.
 func (p *Provisioner) Reflect(ctx context.Context, name string) (*provision.Cluster, error) {
-	state, err := p.load(name)
+	state, err := p.store.Load(name)
 	if err != nil {
 		return nil, err
 	}
@@ -264,37 +231,12 @@ func (p *Provisioner) Config(ctx context.Context, cluster, node string) ([]byte,
 
 // Destroy implements provision.Provisioner.
 func (p *Provisioner) Destroy(ctx context.Context, name string, progress provision.Progress) error {
-	if _, err := p.store.Load(name); errors.Is(err, fs.ErrNotExist) || errors.Is(err, provision.ErrInvalid) {
-		return err
-	}
-	unlock, err := p.store.Lock(ctx)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	state, err := p.store.Load(name)
-	if err != nil {
-		return err
-	}
-	if state == nil { // nothing was made but the folder
-		return os.RemoveAll(p.store.Path(name))
-	}
-	if state, err = p.load(name); err != nil {
-		return err
-	}
-	if err := p.destroy(ctx, state, progress); err != nil {
-		return fmt.Errorf("destroy cluster %s: %w", name, err)
-	}
-	return nil
+	return p.store.Destroy(ctx, name, func(state *provision.State) error { return p.destroy(ctx, state, progress) })
 }
 
 func (p *Provisioner) destroy(ctx context.Context, state *provision.State, progress provision.Progress) error {
 	ctx, cancel := within(ctx, 2*makeLimit)
 	defer cancel()
-	state.Phase = provision.Destroying
-	if err := p.store.Save(state); err != nil {
-		return err
-	}
 	all, err := p.nodes(ctx, state)
 	if err != nil {
 		return err

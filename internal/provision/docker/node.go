@@ -93,7 +93,7 @@ func instanceOf(c container.InspectResponse, network string) instance {
 
 // find returns a node of a cluster; one without an id if its container is gone.
 func (p *Provisioner) find(ctx context.Context, cluster, node string) (instance, error) {
-	state, err := p.load(cluster)
+	state, err := p.store.Load(cluster)
 	if err != nil {
 		return instance{}, err
 	}
@@ -152,7 +152,7 @@ func (p *Provisioner) explain(err error, state *provision.State) error {
 
 // AddNode implements provision.Provisioner.
 func (p *Provisioner) AddNode(ctx context.Context, cluster string, r provision.NodeRequest, progress provision.Progress) error {
-	return p.change(ctx, cluster, func(state *provision.State) error {
+	return p.store.Change(ctx, cluster, func(state *provision.State) error {
 		if err := p.checkNew(ctx, state, r); err != nil {
 			return fmt.Errorf("add node %s to cluster %s: %w", r.Name, cluster, err)
 		}
@@ -194,7 +194,7 @@ func (p *Provisioner) checkNew(ctx context.Context, state *provision.State, r pr
 
 // RemoveNode implements provision.Provisioner.
 func (p *Provisioner) RemoveNode(ctx context.Context, cluster, node string, progress provision.Progress) error {
-	return p.change(ctx, cluster, func(state *provision.State) error {
+	return p.store.Change(ctx, cluster, func(state *provision.State) error {
 		ctx, cancel := within(ctx, makeLimit)
 		defer cancel()
 		all, err := p.nodes(ctx, state)
@@ -278,7 +278,7 @@ func (p *Provisioner) removeAll(ctx context.Context, state *provision.State) err
 
 // StartNode implements provision.Provisioner.
 func (p *Provisioner) StartNode(ctx context.Context, cluster, node string) error {
-	return p.change(ctx, cluster, func(*provision.State) error {
+	return p.store.Change(ctx, cluster, func(*provision.State) error {
 		a, err := p.find(ctx, cluster, node)
 		if err != nil || a.running {
 			return err

@@ -13,7 +13,7 @@ import (
 
 // Logs implements provision.Provisioner.
 func (p *Provisioner) Logs(ctx context.Context, cluster, node string, o provision.LogOptions, w io.Writer) error {
-	state, err := p.load(cluster)
+	state, err := p.store.Load(cluster)
 	if err != nil {
 		return err
 	}

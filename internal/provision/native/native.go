@@ -18,7 +18,7 @@ import (
 
 // Provisioner implements provision.Provisioner. It has no state but that of its store.
 type Provisioner struct {
-	store  provision.Store
+	store  provision.Own
 	cache  string
 	images string
 	runc   string
@@ -63,7 +63,7 @@ func open(o Options) (*Provisioner, error) {
 		}
 	}
 	return &Provisioner{
-		store: provision.Store{Dir: o.Dir}, cache: filepath.Join(o.Cache, "roots"), images: o.Images, runc: runc, tree: tree,
+		store: provision.Own{Store: provision.Store{Dir: o.Dir}, Provisioner: Name}, cache: filepath.Join(o.Cache, "roots"), images: o.Images, runc: runc, tree: tree,
 		grace: provision.StopTimeout, trace: func(string) {},
 	}, nil
 }
@@ -189,7 +189,7 @@ func (p *Provisioner) others(name string) ([]*provision.State, error) {
 		if other == name {
 			continue
 		}
-		s, err := p.store.Load(other)
+		s, err := p.store.Store.Load(other)
 		if err != nil {
 			return nil, err
 		}
@@ -200,25 +200,9 @@ func (p *Provisioner) others(name string) ([]*provision.State, error) {
 	return states, nil
 }
 
-// load returns the state of a cluster of this provisioner.
-func (p *Provisioner) load(name string) (*provision.State, error) {
-	state, err := p.store.Load(name)
-	if err != nil {
-		return nil, err
-	}
-	if state == nil {
-		return nil, fmt.Errorf("cluster %s: its create was interrupted before it began; remove it with: talosctl cluster destroy --name %[1]s: %w",
-			name, fs.ErrNotExist)
-	}
-	if state.Provisioner != Name {
-		return nil, fmt.Errorf("cluster %s: %w: it was made by provisioner %s", name, provision.ErrInvalid, state.Provisioner)
-	}
-	return state, nil
-}
-
 // Reflect implements provision.Provisioner.
 func (p *Provisioner) Reflect(ctx context.Context, name string) (*provision.Cluster, error) {
-	state, err := p.load(name)
+	state, err := p.store.Load(name)
 	if err != nil {
 		return nil, err
 	}
@@ -250,37 +234,12 @@ const destroyLimit = time.Minute
 
 // Destroy implements provision.Provisioner.
 func (p *Provisioner) Destroy(ctx context.Context, name string, progress provision.Progress) error {
-	if _, err := p.store.Load(name); errors.Is(err, fs.ErrNotExist) || errors.Is(err, provision.ErrInvalid) {
-		return err
-	}
-	unlock, err := p.store.Lock(ctx)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	state, err := p.store.Load(name)
-	if err != nil {
-		return err
-	}
-	if state == nil { // nothing was made but the folder
-		return os.RemoveAll(p.store.Path(name))
-	}
-	if state, err = p.load(name); err != nil {
-		return err
-	}
-	if err := p.destroy(ctx, state, progress); err != nil {
-		return fmt.Errorf("destroy cluster %s: %w", name, err)
-	}
-	return nil
+	return p.store.Destroy(ctx, name, func(state *provision.State) error { return p.destroy(ctx, state, progress) })
 }
 
 func (p *Provisioner) destroy(ctx context.Context, state *provision.State, progress provision.Progress) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, destroyLimit, fmt.Errorf("not done after %v", destroyLimit))
 	defer cancel()
-	state.Phase = provision.Destroying
-	if err := p.store.Save(state); err != nil {
-		return err
-	}
 	var errs []error
 	step := func(what string, f func() error) {
 		if err := progress.Do(what, f); err != nil {
@@ -321,7 +280,7 @@ func (p *Provisioner) sweep(ctx context.Context, group string) error {
 
 // Config implements provision.Provisioner.
 func (p *Provisioner) Config(_ context.Context, cluster, node string) ([]byte, error) {
-	state, err := p.load(cluster)
+	state, err := p.store.Load(cluster)
 	if err != nil {
 		return nil, err
 	}

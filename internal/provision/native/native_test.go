@@ -447,7 +447,7 @@ func line(text, prefix string) string {
 
 func mustLoad(t *testing.T, p *Provisioner, name string) *provision.State {
 	t.Helper()
-	state, err := p.load(name)
+	state, err := p.store.Load(name)
 	if err != nil {
 		t.Fatal(err)
 	}

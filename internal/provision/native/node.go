@@ -180,7 +180,7 @@ func thisHost() (host, error) {
 
 // AddNode implements provision.Provisioner.
 func (p *Provisioner) AddNode(ctx context.Context, cluster string, r provision.NodeRequest, progress provision.Progress) error {
-	return p.change(ctx, cluster, func(state *provision.State) error {
+	return p.store.Change(ctx, cluster, func(state *provision.State) error {
 		if err := p.checkNew(state, r); err != nil {
 			return fmt.Errorf("add node %s to cluster %s: %w", r.Name, cluster, err)
 		}
@@ -233,26 +233,9 @@ func (p *Provisioner) ready(state *provision.State) error {
 	return p.ensureNetwork(state)
 }
 
-// change calls f with the state of a cluster, under the lock.
-func (p *Provisioner) change(ctx context.Context, cluster string, f func(*provision.State) error) error {
-	if _, err := p.load(cluster); err != nil {
-		return err
-	}
-	unlock, err := p.store.Lock(ctx)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	state, err := p.load(cluster)
-	if err != nil {
-		return err
-	}
-	return f(state)
-}
-
 // RemoveNode implements provision.Provisioner.
 func (p *Provisioner) RemoveNode(ctx context.Context, cluster, node string, progress provision.Progress) error {
-	return p.change(ctx, cluster, func(state *provision.State) error {
+	return p.store.Change(ctx, cluster, func(state *provision.State) error {
 		i, err := state.Node(node)
 		if err != nil {
 			return err
@@ -294,7 +277,7 @@ func (p *Provisioner) removeContainer(ctx context.Context, state *provision.Stat
 
 // StartNode implements provision.Provisioner.
 func (p *Provisioner) StartNode(ctx context.Context, cluster, node string) error {
-	return p.change(ctx, cluster, func(state *provision.State) error {
+	return p.store.Change(ctx, cluster, func(state *provision.State) error {
 		i, err := state.Node(node)
 		if err != nil {
 			return err
@@ -334,7 +317,7 @@ func (p *Provisioner) KillNode(ctx context.Context, cluster, node string) error 
 
 // end ends a node: it gets some time to do it itself, if there is any. The lock is not held meanwhile.
 func (p *Provisioner) end(ctx context.Context, cluster, node string, grace time.Duration) error {
-	state, err := p.load(cluster)
+	state, err := p.store.Load(cluster)
 	if err != nil {
 		return err
 	}
@@ -362,7 +345,7 @@ func (p *Provisioner) end(ctx context.Context, cluster, node string, grace time.
 			return err
 		}
 	}
-	return p.change(ctx, cluster, func(state *provision.State) error {
+	return p.store.Change(ctx, cluster, func(state *provision.State) error {
 		i, err := state.Node(node)
 		if err != nil {
 			return err

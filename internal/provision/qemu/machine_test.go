@@ -198,7 +198,7 @@ func TestFirmwareAndTPM(t *testing.T) {
 
 func mustState(t *testing.T, p *Provisioner, cluster string) *provision.State {
 	t.Helper()
-	state, err := p.load(cluster)
+	state, err := p.store.Load(cluster)
 	if err != nil {
 		t.Fatal(err)
 	}

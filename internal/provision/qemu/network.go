@@ -32,7 +32,7 @@ func (p *Provisioner) runDir(cluster string) string { return p.store.Path(cluste
 // Switch is the switch of a cluster, which takes orders while the cluster is there. Its ports have the names of nodes; one is
 // "gateway".
 func (p *Provisioner) Switch(cluster string) (layer2.Client, error) {
-	if _, err := p.load(cluster); err != nil {
+	if _, err := p.store.Load(cluster); err != nil {
 		return layer2.Client{}, err
 	}
 	return p.orders(cluster), nil

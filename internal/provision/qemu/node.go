@@ -151,26 +151,9 @@ func (p *Provisioner) start(ctx context.Context, state *provision.State, node pr
 	return nil
 }
 
-// change calls f with the state of a cluster, under the lock.
-func (p *Provisioner) change(ctx context.Context, cluster string, f func(*provision.State) error) error {
-	if _, err := p.load(cluster); err != nil {
-		return err
-	}
-	unlock, err := p.store.Lock(ctx)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	state, err := p.load(cluster)
-	if err != nil {
-		return err
-	}
-	return f(state)
-}
-
 // AddNode implements provision.Provisioner.
 func (p *Provisioner) AddNode(ctx context.Context, cluster string, r provision.NodeRequest, progress provision.Progress) error {
-	return p.change(ctx, cluster, func(state *provision.State) error {
+	return p.store.Change(ctx, cluster, func(state *provision.State) error {
 		if err := p.checkNew(state, r); err != nil {
 			return fmt.Errorf("add node %s to cluster %s: %w", r.Name, cluster, err)
 		}
@@ -211,7 +194,7 @@ func (p *Provisioner) checkNew(state *provision.State, r provision.NodeRequest) 
 
 // RemoveNode implements provision.Provisioner.
 func (p *Provisioner) RemoveNode(ctx context.Context, cluster, node string, progress provision.Progress) error {
-	return p.change(ctx, cluster, func(state *provision.State) error {
+	return p.store.Change(ctx, cluster, func(state *provision.State) error {
 		i, err := state.Node(node)
 		if err != nil {
 			return err
@@ -293,7 +276,7 @@ func (p *Provisioner) clean(ctx context.Context, state *provision.State, node pr
 
 // StartNode implements provision.Provisioner.
 func (p *Provisioner) StartNode(ctx context.Context, cluster, node string) error {
-	return p.change(ctx, cluster, func(state *provision.State) error {
+	return p.store.Change(ctx, cluster, func(state *provision.State) error {
 		i, err := state.Node(node)
 		if err != nil {
 			return err
@@ -368,7 +351,7 @@ func (p *Provisioner) end(ctx context.Context, cluster, node string, grace time.
 			return err
 		}
 	}
-	return p.change(ctx, cluster, func(state *provision.State) error {
+	return p.store.Change(ctx, cluster, func(state *provision.State) error {
 		i, err := state.Node(node)
 		if err != nil {
 			return err

@@ -24,7 +24,7 @@ import (
 
 // Provisioner implements provision.Provisioner. It has no state but that of its store.
 type Provisioner struct {
-	store    provision.Store
+	store    provision.Own
 	launcher []string
 	options  Options // of machines that are made
 	qemu     string
@@ -67,7 +67,7 @@ func Open(o Options) (*Provisioner, error) {
 	}
 	kvm, _ := accelerator()
 	return &Provisioner{
-		store: provision.Store{Dir: o.Dir}, launcher: o.Switch, options: o, qemu: qemu, kvm: kvm,
+		store: provision.Own{Store: provision.Store{Dir: o.Dir}, Provisioner: Name}, launcher: o.Switch, options: o, qemu: qemu, kvm: kvm,
 		grace: provision.StopTimeout, trace: func(string) {},
 	}, nil
 }
@@ -285,25 +285,9 @@ func (p *Provisioner) create(ctx context.Context, r provision.ClusterRequest, pr
 	return p.store.Save(state)
 }
 
-// load returns the state of a cluster of this provisioner.
-func (p *Provisioner) load(name string) (*provision.State, error) {
-	state, err := p.store.Load(name)
-	if err != nil {
-		return nil, err
-	}
-	if state == nil {
-		return nil, fmt.Errorf("cluster %s: its create was interrupted before it began; remove it with: talosctl cluster destroy --name %[1]s: %w",
-			name, fs.ErrNotExist)
-	}
-	if state.Provisioner != Name {
-		return nil, fmt.Errorf("cluster %s: %w: it was made by provisioner %s", name, provision.ErrInvalid, state.Provisioner)
-	}
-	return state, nil
-}
-
 // loadNode is load for one node of the cluster.
 func (p *Provisioner) loadNode(cluster, node string) (*provision.State, provision.StateNode, error) {
-	state, err := p.load(cluster)
+	state, err := p.store.Load(cluster)
 	if err != nil {
 		return nil, provision.StateNode{}, err
 	}
@@ -316,7 +300,7 @@ func (p *Provisioner) loadNode(cluster, node string) (*provision.State, provisio
 
 // Reflect implements provision.Provisioner.
 func (p *Provisioner) Reflect(_ context.Context, name string) (*provision.Cluster, error) {
-	state, err := p.load(name)
+	state, err := p.store.Load(name)
 	if err != nil {
 		return nil, err
 	}
@@ -360,37 +344,12 @@ const destroyLimit = time.Minute
 
 // Destroy implements provision.Provisioner.
 func (p *Provisioner) Destroy(ctx context.Context, name string, progress provision.Progress) error {
-	if _, err := p.store.Load(name); errors.Is(err, fs.ErrNotExist) || errors.Is(err, provision.ErrInvalid) {
-		return err
-	}
-	unlock, err := p.store.Lock(ctx)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	state, err := p.store.Load(name)
-	if err != nil {
-		return err
-	}
-	if state == nil { // nothing was made but the folder
-		return os.RemoveAll(p.store.Path(name))
-	}
-	if state, err = p.load(name); err != nil {
-		return err
-	}
-	if err := p.destroy(ctx, state, progress); err != nil {
-		return fmt.Errorf("destroy cluster %s: %w", name, err)
-	}
-	return nil
+	return p.store.Destroy(ctx, name, func(state *provision.State) error { return p.destroy(ctx, state, progress) })
 }
 
 func (p *Provisioner) destroy(ctx context.Context, state *provision.State, progress provision.Progress) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, destroyLimit, fmt.Errorf("not done after %v", destroyLimit))
 	defer cancel()
-	state.Phase = provision.Destroying
-	if err := p.store.Save(state); err != nil {
-		return err
-	}
 	err := progress.Do(fmt.Sprintf("end %d nodes and their network", len(state.Nodes)), func() error {
 		return kill(ctx, "the processes of cluster "+state.Name, func(args []string) bool {
 			return belongs(args, p.runDir(state.Name), p.launcher)

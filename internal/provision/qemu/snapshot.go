@@ -39,7 +39,7 @@ func (p *Provisioner) Snapshot(ctx context.Context, cluster, name string, progre
 	if err := provision.CheckName(name); err != nil {
 		return fmt.Errorf("snapshot: %w", err)
 	}
-	return p.change(ctx, cluster, func(state *provision.State) (err error) {
+	return p.store.Change(ctx, cluster, func(state *provision.State) (err error) {
 		ctx, cancel := context.WithTimeoutCause(ctx, snapshotLimit, fmt.Errorf("not done after %v", snapshotLimit))
 		defer cancel()
 		dir := p.store.Path(cluster, snapshotsDir, name)
@@ -190,7 +190,7 @@ func (p *Provisioner) Restore(ctx context.Context, cluster, name string, progres
 	if err := provision.CheckName(name); err != nil {
 		return fmt.Errorf("restore: %w", err)
 	}
-	return p.change(ctx, cluster, func(state *provision.State) error {
+	return p.store.Change(ctx, cluster, func(state *provision.State) error {
 		ctx, cancel := context.WithTimeoutCause(ctx, snapshotLimit, fmt.Errorf("not done after %v", snapshotLimit))
 		defer cancel()
 		dir := p.store.Path(cluster, snapshotsDir, name)
@@ -279,7 +279,7 @@ func (p *Provisioner) awaitMemory(ctx context.Context, state *provision.State, n
 
 // Snapshots lists the snapshots of a cluster, sorted.
 func (p *Provisioner) Snapshots(cluster string) ([]string, error) {
-	if _, err := p.load(cluster); err != nil {
+	if _, err := p.store.Load(cluster); err != nil {
 		return nil, err
 	}
 	entries, err := os.ReadDir(p.store.Path(cluster, snapshotsDir))
@@ -303,7 +303,7 @@ func (p *Provisioner) RemoveSnapshot(ctx context.Context, cluster, name string) 
 	if err := provision.CheckName(name); err != nil {
 		return fmt.Errorf("snapshot: %w", err)
 	}
-	return p.change(ctx, cluster, func(*provision.State) error {
+	return p.store.Change(ctx, cluster, func(*provision.State) error {
 		dir := p.store.Path(cluster, snapshotsDir, name)
 		if _, err := os.Stat(dir); err != nil {
 			return fmt.Errorf("snapshot %s of cluster %s: %w", name, cluster, err)
