@@ -1,6 +1,9 @@
 package kmod
 
-import "strings"
+import (
+	"bytes"
+	"strings"
+)
 
 // alias is what is looked for, as it was given and as it is compared.
 type alias struct{ given, normal string }
@@ -20,14 +23,26 @@ func byBus(aliases []string) map[string][]alias {
 	return out
 }
 
-// busOf is what precedes the colon of an alias or a pattern. One without a colon is of no bus; so is a pattern whose bus
-// has a wildcard, of which there are none.
+// busOf is what precedes the colon of an alias. One without a colon is of no bus.
 func busOf(a string) string {
 	bus, _, ok := strings.Cut(a, ":")
 	if !ok {
 		return ""
 	}
 	return normal(bus)
+}
+
+// busOfPattern is busOf for a pattern. Those of ACPI and DMI have "*" before the colon, as in "acpi*:PNP0C0C:*".
+func busOfPattern(p []byte) []byte {
+	bus, _, ok := bytes.Cut(p, []byte(":"))
+	if !ok {
+		return nil
+	}
+	bus = bytes.TrimSuffix(bus, []byte("*"))
+	if bytes.IndexByte(bus, '-') >= 0 {
+		bus = bytes.ReplaceAll(bus, []byte("-"), []byte("_"))
+	}
+	return bus
 }
 
 // normal is an alias with "_" for "-", as it is compared.

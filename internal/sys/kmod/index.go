@@ -2,6 +2,7 @@ package kmod
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -151,22 +152,45 @@ func (x *Index) Has(name string) bool {
 func (x *Index) Match(aliases ...string) (map[string][]string, error) {
 	wanted := byBus(aliases)
 	found := map[string][]string{}
-	err := lines(filepath.Join(x.dir, "modules.alias"), func(line string) error {
-		words := strings.Fields(line)
-		if len(words) != 3 || words[0] != "alias" {
-			return nil // nothing that this version knows
-		}
-		for _, a := range wanted[busOf(words[1])] {
-			if match(words[1], a.normal) {
-				found[a.given] = append(found[a.given], Name(words[2]))
-			}
-		}
-		return nil
-	})
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	f, err := os.Open(filepath.Join(x.dir, "modules.alias"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return found, nil
+	}
+	if err == nil {
+		err = errors.Join(eachAlias(f, wanted, func(a alias, module string) { found[a.given] = append(found[a.given], Name(module)) }), f.Close())
+	}
+	if err != nil {
 		return nil, fmt.Errorf("read the aliases of kernel modules: %w", err)
 	}
 	return found, nil
+}
+
+// eachAlias goes through modules.alias, thousands of lines of "alias PATTERN MODULE". Most are of a bus that nobody asks for, and make no
+// garbage: this is done a dozen times in a start.
+func eachAlias(r io.Reader, wanted map[string][]alias, take func(alias, string)) error {
+	s := bufio.NewScanner(r)
+	s.Buffer(make([]byte, 0, 32<<10), maxLine)
+	for s.Scan() {
+		line, ok := bytes.CutPrefix(s.Bytes(), []byte("alias "))
+		if !ok {
+			continue // a comment, or nothing that this version knows
+		}
+		end := bytes.IndexByte(line, ' ')
+		if end < 0 {
+			continue
+		}
+		list := wanted[string(busOfPattern(line[:end]))]
+		if len(list) == 0 {
+			continue
+		}
+		pattern, module := string(line[:end]), strings.TrimSpace(string(line[end:]))
+		for _, a := range list {
+			if match(pattern, a.normal) {
+				take(a, module)
+			}
+		}
+	}
+	return s.Err()
 }
 
 // Builtin returns the names of the modules that the kernel has built in, sorted.

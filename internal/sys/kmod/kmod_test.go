@@ -50,6 +50,7 @@ alias crc32c crc32c_generic
 alias crc32c crc32c_intel
 alias fs-xfs xfs
 alias pci:v00001AF4d*sv*sd*bc*sc*i* virtio_pci
+alias acpi*:VMBUS:* virtio
 alias odd a b c
 `,
 	"modules.builtin": "kernel/fs/ext4/ext4.ko\n",
@@ -103,6 +104,10 @@ func TestAPlanHasWhatIsNeededFirst(t *testing.T) {
 	devices, err := x.PlanAliases(Options{}, "pci:v00001AF4d00001001sv00001AF4sd00000002bc01sc00i00", "pci:v00008086d0bc0sc0i0", "", "acpi:X:")
 	if d := cmp.Diff([]string{"virtio", "virtio_ring", "virtio_pci"}, names(devices)); d != "" || err != nil {
 		t.Errorf("PlanAliases() (-want +got):\n%s, %v", d, err)
+	}
+	// The patterns of ACPI have a wildcard before their colon.
+	if got, err := x.PlanAliases(Options{}, "acpi:VMBUS:"); err != nil || len(got) != 1 || got[0].Name != "virtio" {
+		t.Errorf("PlanAliases(acpi:VMBUS:) = %v, %v; want virtio", names(got), err)
 	}
 	if denied, err := x.PlanAliases(Options{Deny: []string{"virtio_pci"}}, "pci:v00001AF4d1sv0sd0bc01sc00i00"); len(denied) != 0 || err != nil {
 		t.Errorf("PlanAliases(denied) = %v, %v; want nothing", names(denied), err)

@@ -111,32 +111,54 @@ func (l *Listener) Close() error { return l.file.Close() }
 
 // Aliases returns what the devices that are there say they are, each text once. root is the directory that holds sys; empty
 // means "/". A device that goes away meanwhile is no error.
+//
+// It looks at the devices of all buses, and at those of the two classes and the one subsystem that say what they are without being on a
+// bus. To go through all of sys/devices would show the same, and take ten times as long.
 func Aliases(root string) ([]string, error) {
+	sys := filepath.Join("/", root, "sys")
+	buses, err := list(filepath.Join(sys, "bus"))
+	if err != nil {
+		return nil, fmt.Errorf("look at the devices: %w", err)
+	}
+	dirs := []string{filepath.Join(sys, "class/dmi"), filepath.Join(sys, "class/input")}
+	for _, b := range buses {
+		dirs = append(dirs, filepath.Join(sys, "bus", b, "devices"))
+	}
+	files := []string{filepath.Join(sys, "devices/system/cpu/modalias")}
+	for _, dir := range dirs {
+		devices, err := list(dir)
+		if err != nil {
+			return nil, fmt.Errorf("look at the devices: %w", err)
+		}
+		for _, d := range devices {
+			files = append(files, filepath.Join(dir, d, "modalias"))
+		}
+	}
 	var out []string
 	seen := map[string]bool{}
-	err := filepath.WalkDir(filepath.Join("/", root, "sys/devices"), func(p string, d fs.DirEntry, err error) error {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
+	for _, file := range files {
+		b, err := os.ReadFile(file)
 		if err != nil {
-			return err
-		}
-		if d.Name() != "modalias" || d.IsDir() {
-			return nil
-		}
-		b, err := os.ReadFile(p)
-		if err != nil {
-			return nil // gone, or it does not say
+			continue // it is gone, or says nothing
 		}
 		if a := strings.TrimSpace(string(b)); a != "" && !seen[a] {
 			seen[a] = true
 			out = append(out, a)
 		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("look at the devices: %w", err)
 	}
 	slices.Sort(out)
 	return out, nil
+}
+
+// list returns the names in a directory. One that is not there has none.
+func list(dir string) ([]string, error) {
+	d, err := os.Open(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	return d.Readdirnames(-1)
 }

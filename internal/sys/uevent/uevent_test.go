@@ -43,15 +43,17 @@ func FuzzParse(f *testing.F) {
 func TestTheDevicesThatAreThereSayWhatTheyAre(t *testing.T) {
 	root := t.TempDir()
 	for p, text := range map[string]string{
-		"a/modalias": "pci:v00001AF4\n", "a/b/modalias": "virtio:d2\n", "c/modalias": "virtio:d2\n", "d/modalias": "\n", "e/uevent": "x\n",
+		"bus/pci/devices/a/modalias": "pci:v00001AF4\n", "bus/virtio/devices/b/modalias": "virtio:d2\n", "bus/virtio/devices/c/modalias": "virtio:d2\n",
+		"bus/pci/devices/d/modalias": "\n", "bus/pci/devices/e/uevent": "x\n", "bus/pci/drivers/f": "x\n", "devices/system/cpu/modalias": "cpu:x\n",
+		"class/dmi/id/modalias": "dmi:y\n", "class/input/input0/modalias": "input:z\n",
 	} {
-		file := filepath.Join(root, "sys/devices", p)
+		file := filepath.Join(root, "sys", p)
 		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte(text), 0o600)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	got, err := Aliases(root)
-	if d := cmp.Diff([]string{"pci:v00001AF4", "virtio:d2"}, got); d != "" || err != nil {
+	if d := cmp.Diff([]string{"cpu:x", "dmi:y", "input:z", "pci:v00001AF4", "virtio:d2"}, got); d != "" || err != nil {
 		t.Errorf("Aliases() (-want +got):\n%s, %v", d, err)
 	}
 }
