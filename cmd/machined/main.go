@@ -11,13 +11,11 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
-	"time"
 
 	"talos.internal/internal/buildinfo"
 	"talos.internal/internal/ctrl/crictrl"
 	"talos.internal/internal/daemon"
 	"talos.internal/internal/node"
-	"talos.internal/internal/sys/process"
 	"talos.internal/internal/sys/seccomp"
 )
 
@@ -70,18 +68,6 @@ func run(name string, args []string) int {
 		return 1
 	}
 	return 0
-}
-
-// settleAfter is when a start is over: the API of a node answers after half a second.
-const settleAfter = 10 * time.Second
-
-// settleLater gives back, once, the memory that only the start needed.
-func settleLater(complain func(error)) {
-	time.AfterFunc(settleAfter, func() {
-		if err := process.Settle(); err != nil {
-			complain(err)
-		}
-	})
 }
 
 // withoutTime leaves the time out of log lines: whoever keeps them adds it.

@@ -58,10 +58,20 @@ func index() (*kmod.Index, kmod.Options, error) {
 	if err != nil {
 		return nil, kmod.Options{}, err
 	}
-	for _, m := range loaded {
-		o.Loaded = append(o.Loaded, m.Name)
-	}
+	o.Loaded = live(loaded)
 	return x, o, nil
+}
+
+// live returns the names of the modules that are in use. Those whose start is under way are not there yet: who asks for one waits for it
+// with the kernel. A mount of STATE did not, and failed for want of XFS, which somebody else had just begun to load.
+func live(modules []proc.Module) []string {
+	var out []string
+	for _, m := range modules {
+		if m.State == "Live" {
+			out = append(out, m.Name)
+		}
+	}
+	return out
 }
 
 // hostOnly are modules that no alias loads in a virtual machine: they are for the host of others. A processor that says that it
@@ -105,9 +115,9 @@ func (d *Drivers) Names(ctx context.Context, names ...string) error {
 	return errors.Join(err, loadErr)
 }
 
-// Present loads the modules for the devices that are there, and for those that they show in turn, and returns what was
-// loaded. A device is looked at once.
-func (d *Drivers) Present(ctx context.Context) ([]string, error) {
+// present loads the modules for the devices that are there and wanted by then, and for those that they show in turn, and returns what
+// was loaded. A device is looked at once.
+func (d *Drivers) present(ctx context.Context, most need) ([]string, error) {
 	var all []string
 	var errs []error
 	for ctx.Err() == nil {
@@ -116,32 +126,20 @@ func (d *Drivers) Present(ctx context.Context) ([]string, error) {
 			return all, err
 		}
 		more := false
-		for _, list := range byNeed(aliases) {
+		for n, list := range byNeed(aliases) {
+			if need(n) > most || more {
+				break // what is wanted first may have come meanwhile
+			}
 			loaded, fresh, err := d.Aliases(ctx, list...)
 			all = append(all, loaded...)
 			errs = append(errs, err)
-			more = more || fresh && len(loaded) > 0
+			more = fresh && len(loaded) > 0
 		}
 		if !more {
 			break
 		}
 	}
 	return all, errors.Join(errs...)
-}
-
-// byNeed parts what devices say that they are into what a start waits for, which is disks and network, and the rest: watchdogs,
-// sensors, processors.
-func byNeed(aliases []string) [][]string {
-	var first, rest []string
-	for _, a := range aliases {
-		if strings.HasPrefix(a, "virtio:") || strings.HasPrefix(a, "pci:") && (strings.Contains(a, "bc01sc") || strings.Contains(a, "bc02sc")) ||
-			strings.HasPrefix(a, "scsi:") || strings.HasPrefix(a, "vmbus:") || strings.HasPrefix(a, "xen:") {
-			first = append(first, a)
-		} else {
-			rest = append(rest, a)
-		}
-	}
-	return [][]string{first, rest}
 }
 
 // Aliases loads the modules for what devices say that they are. fresh is false if it has looked for all of them before.
@@ -173,26 +171,27 @@ func (d *Drivers) Aliases(ctx context.Context, aliases ...string) (loaded []stri
 	return loaded, true, err
 }
 
-// Follow loads modules for devices that come, until ctx ends. Those that are there when it begins it loads first, and calls
-// settled then. say is told what was loaded, and what went wrong.
+// Follow loads modules for devices that come, until ctx ends. It begins with those that are there, and calls settled when it is through
+// with all that disks and network may be behind. say is told what was loaded, and what went wrong.
 func (d *Drivers) Follow(ctx context.Context, say func(loaded []string, err error), settled func()) error {
 	l, err := uevent.Listen()
 	if err != nil {
 		return err
 	}
 	defer l.Close()
-	present := func() {
-		if loaded, err := d.Present(ctx); len(loaded) > 0 || err != nil {
+	present := func(most need) {
+		if loaded, err := d.present(ctx, most); len(loaded) > 0 || err != nil {
 			say(loaded, err)
 		}
 	}
-	present()
+	present(needSoon)
 	settled()
+	present(needLater)
 	for {
 		e, err := l.Next(ctx)
 		switch {
 		case errors.Is(err, uevent.ErrLost):
-			present()
+			present(needLater)
 		case err != nil:
 			return err
 		case e.Action == "add" && e.Vars["MODALIAS"] != "":
@@ -212,8 +211,11 @@ func (k kernelDevices) LoadModules(ctx context.Context, names ...string) error {
 }
 
 // LoadDrivers implements Devices.
-func (k kernelDevices) LoadDrivers(ctx context.Context) ([]string, error) {
-	return k.drivers.Present(ctx)
+func (k kernelDevices) LoadDrivers(ctx context.Context, all bool) ([]string, error) {
+	if all {
+		return k.drivers.present(ctx, needLater)
+	}
+	return k.drivers.present(ctx, needFirst)
 }
 
 // Wake implements Devices. Without the kernel's messages nothing wakes, and the caller looks from time to time.

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"talos.internal/internal/sys/kmod"
+	"talos.internal/internal/sys/proc"
 )
 
 // modules are a kernel that refuses some.
@@ -33,6 +34,13 @@ func TestAModuleThatFindsNothingToServeIsNoError(t *testing.T) {
 	}
 }
 
+func TestAModuleThatIsStillLoadingIsNotThere(t *testing.T) {
+	modules := []proc.Module{{Name: "a", State: "Live"}, {Name: "b", State: "Loading"}, {Name: "c", State: "Unloading"}}
+	if d := cmp.Diff([]string{"a"}, live(modules)); d != "" {
+		t.Errorf("live() (-want +got):\n%s", d)
+	}
+}
+
 func TestModprobeIsAskedAsTheKernelDoes(t *testing.T) {
 	for _, args := range [][]string{nil, {"-q", "--"}, {"-r", "x"}, {""}} {
 		if err := Probe(t.Context(), args); err == nil || !strings.HasPrefix(err.Error(), "modprobe:") {
@@ -51,15 +59,17 @@ func TestAGuestIsNoHost(t *testing.T) {
 }
 
 func TestDisksAndNetworkComeFirst(t *testing.T) {
-	got := byNeed([]string{
-		"cpu:type:x86,ven0002", "virtio:d00000001v00001AF4", "pci:v00008086d00002918sv00001AF4sd00001100bc06sc01i00",
-		"pci:v00008086d00002922sv00001AF4sd00001100bc01sc06i01", "pci:v00008086d000010D3sv00008086sd00000000bc02sc00i00", "acpi:PNP0103:",
-	})
-	want := [][]string{
-		{"virtio:d00000001v00001AF4", "pci:v00008086d00002922sv00001AF4sd00001100bc01sc06i01", "pci:v00008086d000010D3sv00008086sd00000000bc02sc00i00"},
-		{"cpu:type:x86,ven0002", "pci:v00008086d00002918sv00001AF4sd00001100bc06sc01i00", "acpi:PNP0103:"},
+	const of = "pci:v00008086d00002918sv00001AF4sd00001100"
+	want := [needs][]string{
+		{"virtio:d00000001v00001AF4", of + "bc01sc08i02"},
+		{of + "bc01sc06i01", of + "bc02sc00i00", of + "bc08sc05i01", of + "bc0Csc03i30", of + "bcFFsc00i00", "pci:odd", "acpi:PNP0103:", "scsi:t-0x00", "usb:v1D6B"},
+		{"cpu:type:x86,ven0002", of + "bc06sc01i00", of + "bc08sc80i00", of + "bc0Csc05i00", "platform:iTCO_wdt"},
 	}
-	if d := cmp.Diff(want, got); d != "" {
+	var all []string
+	for _, list := range want {
+		all = append(all, list...)
+	}
+	if d := cmp.Diff(want, byNeed(all)); d != "" {
 		t.Errorf("byNeed() (-want +got):\n%s", d)
 	}
 }

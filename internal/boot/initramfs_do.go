@@ -62,10 +62,14 @@ func (f FindRoot) run(ctx context.Context, h *Host, say func(string)) error {
 	defer stop()
 	s := search{spec: f.Spec, dev: h.Devices, mounts: h.Mounts, say: say, said: map[string]bool{}}
 	next := time.Now().Add(searchReport)
-	for {
-		found, err := s.look(ctx)
+	// Drivers that the root does not need can wait for the node, which loads them beside everything else.
+	for all := false; ; all = true {
+		found, err := s.look(ctx, all)
 		if found || err != nil {
 			return err
+		}
+		if !all {
+			continue
 		}
 		if time.Now().After(next) {
 			next = time.Now().Add(searchReport)
@@ -107,8 +111,8 @@ func (s *search) seen() string {
 }
 
 // look loads what new devices need, looks at the block devices that are there, and tries each place.
-func (s *search) look(ctx context.Context) (found bool, err error) {
-	loaded, err := s.dev.LoadDrivers(ctx)
+func (s *search) look(ctx context.Context, all bool) (found bool, err error) {
+	loaded, err := s.dev.LoadDrivers(ctx, all)
 	if len(loaded) > 0 {
 		s.say("loaded " + strings.Join(loaded, " "))
 	}
@@ -119,6 +123,9 @@ func (s *search) look(ctx context.Context) (found bool, err error) {
 		return false, err
 	}
 	for _, p := range places(s.facts, s.spec.PartitionUUID()) {
+		if p.device == "" && !all {
+			continue // a partition on another kind of disk comes before
+		}
 		err := s.try(ctx, p)
 		if err == nil {
 			s.say("found " + p.String())
@@ -151,6 +158,9 @@ func (s *search) try(ctx context.Context, p place) (err error) {
 		p.file = path.Join(Medium, RootImage)
 	}
 	if p.file != "" {
+		if err := s.dev.LoadModules(ctx, "loop"); err != nil {
+			return err
+		}
 		shown, release, err := s.dev.Loop(p.file)
 		if err != nil {
 			return err
@@ -217,9 +227,9 @@ func (s SwitchRoot) run(_ context.Context, h *Host, _ func(string)) error {
 type Devices interface {
 	// LoadModules loads modules by name. What the kernel has built in is there.
 	LoadModules(ctx context.Context, names ...string) error
-	// LoadDrivers loads the modules for all devices that are there and were not there at the call before, and returns those
-	// that were loaded, also with an error for others.
-	LoadDrivers(ctx context.Context) ([]string, error)
+	// LoadDrivers loads the modules for the most usual kinds of disks, or for all devices, of those that are there and were not there
+	// at the call before, and returns those that were loaded, also with an error for others.
+	LoadDrivers(ctx context.Context, all bool) ([]string, error)
 	// Wake returns a channel that has something in it after a device has come or changed, and what ends this.
 	Wake(ctx context.Context) (<-chan struct{}, func())
 	// Blocks looks at the block devices.

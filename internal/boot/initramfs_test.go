@@ -66,6 +66,7 @@ type drive struct {
 	uuid, label string
 	content     []byte
 	after       time.Duration // when it shows up
+	rare        bool          // its driver is not among those that are loaded first
 }
 
 // fakeDevices are Devices in memory.
@@ -77,20 +78,27 @@ type fakeDevices struct {
 	image  bool
 	stuck  error  // of LoadDrivers
 	root   []byte // what the mapped device has
+	every  bool   // the drivers of all devices are loaded
 }
 
 func (f *fakeDevices) LoadModules(_ context.Context, names ...string) error {
 	return f.record("load %v", names)
 }
 
-func (f *fakeDevices) LoadDrivers(context.Context) ([]string, error) { return nil, f.stuck }
+func (f *fakeDevices) LoadDrivers(_ context.Context, all bool) ([]string, error) {
+	if !all {
+		return nil, nil
+	}
+	f.every = true
+	return nil, f.stuck
+}
 
 func (f *fakeDevices) Wake(context.Context) (<-chan struct{}, func()) { return nil, func() {} }
 
 func (f *fakeDevices) Blocks() (blockFacts, error) {
 	b := blockFacts{UUIDs: map[string]string{}, Labels: map[string]string{}, Image: f.image}
 	for name, d := range f.drives {
-		if time.Since(f.begin) >= d.after {
+		if time.Since(f.begin) >= d.after && (f.every || !d.rare) {
 			b.Names = append(b.Names, name)
 			b.UUIDs[name], b.Labels[name] = d.uuid, d.label
 		}
@@ -157,6 +165,7 @@ func TestTheRootIsFound(t *testing.T) {
 		err  []string
 	}{
 		{"on a partition", fakeDevices{drives: map[string]drive{"/dev/vda2": {uuid: uuid, content: right}}}, "/dev/vda2", []string{"found partition /dev/vda2"}, 0, nil},
+		{"on a disk of another kind", fakeDevices{drives: map[string]drive{"/dev/sda2": {uuid: uuid, content: right, rare: true}}}, "/dev/sda2", nil, 0, nil},
 		{"on a disk that takes its time", fakeDevices{drives: map[string]drive{"/dev/sda2": {uuid: uuid, content: right, after: 12 * time.Second}}},
 			"/dev/sda2", []string{"still waiting; seen so far: no block device"}, 12 * time.Second, nil},
 		{"on the second, as the first is damaged", fakeDevices{drives: map[string]drive{
@@ -198,6 +207,9 @@ func TestTheRootIsFound(t *testing.T) {
 					t.Fatalf("Run() = %v\n%s", err, &log)
 				}
 				calls := r.calls()
+				if tc.dev.every != (tc.name != "on a partition" && !strings.HasPrefix(tc.name, "on the second")) {
+					t.Errorf("all drivers were loaded: %t; want that only if the usual ones do not show the root", tc.dev.every)
+				}
 				if !slices.Contains(calls, "map root to "+tc.want) || calls[len(calls)-1] != "switch to /root" || !slices.Contains(calls, "load [squashfs]") {
 					t.Errorf("calls %q; want the root from %s", calls, tc.want)
 				}

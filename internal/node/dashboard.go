@@ -42,7 +42,7 @@ func (n *node) dashboard() supervise.Service {
 		ID: dashboardID,
 		Runner: child.Runner{Launcher: n.processes, Spec: child.Spec{
 			Path: program, Name: dashboardID,
-			Env:          []string{"TERM=linux", "GOGC=50", "GODEBUG=madvdontneed=1", TerminalVariable + "=" + vt.Device("", dashboardTerminal)},
+			Env:          []string{"TERM=linux", "GODEBUG=madvdontneed=1", TerminalVariable + "=" + vt.Device("", dashboardTerminal)},
 			User:         &child.User{UID: apidUser, GID: apidUser}, // the one who may connect to machined
 			Capabilities: []string{},
 			OOMScoreAdj:  &adj,

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -92,8 +91,6 @@ func Main(exit func(code int)) int {
 
 // run is the life of a node. An error is one without which there is no node.
 func run(emergency *boot.Emergency) error {
-	// As for the daemons: PID 1 holds a few tens of MiB for ever, and memory is worth more than the collector's time.
-	debug.SetGCPercent(50)
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGPWR)
 	logs, err := logring.NewSet(0)

@@ -120,8 +120,11 @@ func (n *node) machined(api *grpc.Server, l net.Listener) supervise.Service {
 }
 
 // apid comes after machined, so that it is stopped before it.
+//
+// On a machine it begins with it, and waits for its certificates itself: until there are some, drivers and disks are waited for, and its
+// own start, which takes long on a slow machine, happens meanwhile.
 func (n *node) apid() supervise.Service {
-	return supervise.Service{
+	s := supervise.Service{
 		ID:         "apid",
 		Runner:     n.daemon("apid", apidUser, boot.GroupAPID),
 		After:      []string{"machined"},
@@ -129,6 +132,10 @@ func (n *node) apid() supervise.Service {
 		Health:     &supervise.Check{Probe: listens(proxy.Port), Delay: firstProbe},
 		Grace:      2 * apiDrain,
 	}
+	if n.machine != nil {
+		s.Conditions, s.Health.Period = nil, time.Second
+	}
+	return s
 }
 
 func (n *node) trustd() supervise.Service {
@@ -147,8 +154,7 @@ func (n *node) daemon(name string, user uint32, group string) supervise.Runner {
 	adj := -998
 	return child.Runner{Launcher: n.processes, Spec: child.Spec{
 		Path: program, Name: name,
-		// A daemon holds little and lives long: memory is worth more than the collector's time.
-		Env:          []string{"GOGC=50", "GODEBUG=madvdontneed=1"},
+		Env:          []string{"GODEBUG=madvdontneed=1"},
 		User:         &child.User{UID: user, GID: user},
 		Capabilities: []string{},
 		OOMScoreAdj:  &adj,
