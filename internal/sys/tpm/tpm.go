@@ -22,6 +22,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/google/go-tpm/tpm2"
 	"github.com/google/go-tpm/tpm2/transport"
@@ -258,25 +259,13 @@ func (t *TPM) Unseal(s Sealed, key *rsa.PublicKey, sign func(policy []byte) []by
 			return err
 		}
 		defer func() { err = errors.Join(err, t.flush(loaded.ObjectHandle)) }()
-		session, end, err := tpm2.PolicySession(t.bus, tpm2.TPMAlgSHA256, nonceSize, tpm2.Salted(r.handle, r.public), tpm2.AESEncryption(128, tpm2.EncryptOut))
-		if err != nil {
-			return fmt.Errorf("begin a session: %w", err)
+		object := tpm2.NamedHandle{Handle: loaded.ObjectHandle, Name: loaded.Name}
+		for begun := time.Now(); ; time.Sleep(changePause) {
+			secret, err = t.ask(r, object, s, key, sign)
+			if !errors.Is(err, tpm2.TPMRCPCRChanged) || time.Since(begun) > changeLimit {
+				return err
+			}
 		}
-		defer func() { err = errors.Join(err, end()) }()
-		if err := t.satisfy(session.Handle(), s, key, sign); err != nil {
-			return err
-		}
-		got, err := tpm2.Unseal{ItemHandle: tpm2.AuthHandle{Handle: loaded.ObjectHandle, Name: loaded.Name, Auth: session}}.Execute(t.bus)
-		switch {
-		case errors.Is(err, tpm2.TPMRCPolicyFail):
-			return ErrPolicy
-		case errors.Is(err, tpm2.TPMRCLockout):
-			return ErrLocked
-		case err != nil:
-			return err
-		}
-		secret = got.OutData.Buffer
-		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("unseal a secret: %w", err)
@@ -284,49 +273,87 @@ func (t *TPM) Unseal(s Sealed, key *rsa.PublicKey, sign func(policy []byte) []by
 	return secret, nil
 }
 
-// satisfy shows the TPM in a session that the policy is met.
-func (t *TPM) satisfy(session tpm2.TPMHandle, s Sealed, key *rsa.PublicKey, sign func([]byte) []byte) (err error) {
-	if _, err := (tpm2.PolicyPCR{PolicySession: session, Pcrs: selection(pcr.Image)}).Execute(t.bus); err != nil {
-		return fmt.Errorf("tell of PCR %d: %w", pcr.Image, err)
-	}
-	approved, err := tpm2.PolicyGetDigest{PolicySession: session}.Execute(t.bus)
+// A TPM starts over when any register changes between the policy and the secret, and under Secure Boot the kernel measures each module that it loads into
+// PCR 10: in the first seconds of a start that is all the time.
+const (
+	changePause = 50 * time.Millisecond
+	changeLimit = time.Minute
+)
+
+// ask shows the TPM that the policy is met, and has the secret. What takes long comes before the session looks at registers.
+func (t *TPM) ask(r root, object tpm2.NamedHandle, s Sealed, key *rsa.PublicKey, sign func([]byte) []byte) (secret []byte, err error) {
+	shown, err := t.approve(key, sign)
 	if err != nil {
-		return fmt.Errorf("tell of PCR %d: %w", pcr.Image, err)
+		return nil, err
 	}
-	signature := sign(approved.PolicyDigest.Buffer)
+	session, end, err := tpm2.PolicySession(t.bus, tpm2.TPMAlgSHA256, nonceSize, tpm2.Salted(r.handle, r.public), tpm2.AESEncryption(128, tpm2.EncryptOut))
+	if err != nil {
+		return nil, fmt.Errorf("begin a session: %w", err)
+	}
+	defer func() { err = errors.Join(err, end()) }()
+	if _, err := (tpm2.PolicyPCR{PolicySession: session.Handle(), Pcrs: selection(pcr.Image)}).Execute(t.bus); err != nil {
+		return nil, fmt.Errorf("tell of PCR %d: %w", pcr.Image, err)
+	}
+	shown.PolicySession = session.Handle()
+	if _, err := shown.Execute(t.bus); err != nil {
+		return nil, fmt.Errorf("show the signature of the policy: %w", err)
+	}
+	if len(s.PCRs) > 0 {
+		if _, err := (tpm2.PolicyPCR{PolicySession: session.Handle(), Pcrs: selection(s.PCRs...)}).Execute(t.bus); err != nil {
+			return nil, fmt.Errorf("tell of the PCRs %v: %w", s.PCRs, err)
+		}
+	}
+	got, err := tpm2.Unseal{ItemHandle: tpm2.AuthHandle{Handle: object.Handle, Name: object.Name, Auth: session}}.Execute(t.bus)
+	switch {
+	case errors.Is(err, tpm2.TPMRCPolicyFail):
+		return nil, ErrPolicy
+	case errors.Is(err, tpm2.TPMRCLockout):
+		return nil, ErrLocked
+	case err != nil:
+		return nil, err
+	}
+	return got.OutData.Buffer, nil
+}
+
+// approve has the TPM check the signature over the policy that the present value of pcr.Image makes. It returns what is shown of that in a session.
+func (t *TPM) approve(key *rsa.PublicKey, sign func([]byte) []byte) (shown tpm2.PolicyAuthorize, err error) {
+	values, err := t.Read(pcr.Image)
+	if err != nil {
+		return shown, err
+	}
+	calc, err := tpm2.NewPolicyCalculator(tpm2.TPMAlgSHA256)
+	if err != nil {
+		return shown, err
+	}
+	sum := sha256.Sum256(values[pcr.Image])
+	if err := (tpm2.PolicyPCR{PcrDigest: tpm2.TPM2BDigest{Buffer: sum[:]}, Pcrs: selection(pcr.Image)}).Update(calc); err != nil {
+		return shown, err
+	}
+	policy := calc.Hash().Digest
+	signature := sign(policy)
 	if signature == nil {
-		return ErrUnsigned
+		return shown, ErrUnsigned
 	}
 	public, err := signer(key)
 	if err != nil {
-		return err
+		return shown, err
 	}
 	loaded, err := tpm2.LoadExternal{InPublic: tpm2.New2B(public), Hierarchy: tpm2.TPMRHOwner}.Execute(t.bus)
 	if err != nil {
-		return fmt.Errorf("load the key of the policy: %w", err)
+		return shown, fmt.Errorf("load the key of the policy: %w", err)
 	}
 	defer func() { err = errors.Join(err, t.flush(loaded.ObjectHandle)) }()
-	message := sha256.Sum256(approved.PolicyDigest.Buffer) // and an empty reference
+	message := sha256.Sum256(policy) // and an empty reference
 	verified, err := tpm2.VerifySignature{
 		KeyHandle: tpm2.NamedHandle{Handle: loaded.ObjectHandle, Name: loaded.Name}, Digest: tpm2.TPM2BDigest{Buffer: message[:]},
 		Signature: tpm2.TPMTSignature{SigAlg: tpm2.TPMAlgRSASSA, Signature: tpm2.NewTPMUSignature(tpm2.TPMAlgRSASSA,
 			&tpm2.TPMSSignatureRSA{Hash: tpm2.TPMAlgSHA256, Sig: tpm2.TPM2BPublicKeyRSA{Buffer: signature}})},
 	}.Execute(t.bus)
 	if errors.Is(err, tpm2.TPMRCSignature) {
-		return ErrUnsigned
+		return shown, ErrUnsigned
 	}
 	if err != nil {
-		return fmt.Errorf("check the signature of the policy: %w", err)
+		return shown, fmt.Errorf("check the signature of the policy: %w", err)
 	}
-	if _, err := (tpm2.PolicyAuthorize{
-		PolicySession: session, ApprovedPolicy: approved.PolicyDigest, KeySign: loaded.Name, CheckTicket: verified.Validation,
-	}).Execute(t.bus); err != nil {
-		return fmt.Errorf("show the signature of the policy: %w", err)
-	}
-	if len(s.PCRs) > 0 {
-		if _, err := (tpm2.PolicyPCR{PolicySession: session, Pcrs: selection(s.PCRs...)}).Execute(t.bus); err != nil {
-			return fmt.Errorf("tell of the PCRs %v: %w", s.PCRs, err)
-		}
-	}
-	return nil
+	return tpm2.PolicyAuthorize{ApprovedPolicy: tpm2.TPM2BDigest{Buffer: policy}, KeySign: loaded.Name, CheckTicket: verified.Validation}, nil
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"slices"
 	"testing"
@@ -183,5 +184,37 @@ func TestTheSecretIsNotSeenOnTheBus(t *testing.T) {
 	}
 	if bytes.Contains(bus.seen.Bytes(), secret[:8]) || !bytes.Contains(bus.seen.Bytes(), s.Private) {
 		t.Error("the secret, or nothing at all, was seen on the bus")
+	}
+}
+
+// busy is a TPM into which somebody measures something whenever a secret is asked for, some times.
+type busy struct {
+	*swtpm.TPM
+	t     *testing.T
+	times int
+}
+
+func (b *busy) Write(command []byte) (int, error) {
+	const unseal = 0x15e
+	if len(command) >= 10 && binary.BigEndian.Uint32(command[6:]) == unseal && b.times > 0 {
+		b.times--
+		extend(b.t, b.TPM, 10, "a module of the kernel")
+	}
+	return b.TPM.Write(command)
+}
+
+// What others measure meanwhile does not keep a secret: the kernel measures each module that it loads under Secure Boot.
+func TestOthersMeasureMeanwhile(t *testing.T) {
+	p := swtpm.Start(t)
+	key := newKey(t)
+	b := &busy{TPM: p, t: t, times: 3}
+	d := tpm.New(b)
+	want := []byte("a secret")
+	s, err := d.Seal(want, tpm.Policy{Key: &key.PublicKey, Values: read(t, d, pcr.SecureBoot)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := d.Unseal(s, &key.PublicKey, signs(t, key)); err != nil || !bytes.Equal(got, want) || b.times > 0 {
+		t.Errorf("Unseal = %q, %v, and %d times more something would be measured; want %q", got, err, b.times, want)
 	}
 }
