@@ -2,9 +2,7 @@ package reference_test
 
 import (
 	"bytes"
-	"flag"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -14,27 +12,8 @@ import (
 	"talos.internal/config/blockdoc"
 	"talos.internal/config/reference"
 	"talos.internal/config/schema"
+	"talos.internal/internal/golden"
 )
-
-var update = flag.Bool("update", false, "write golden files")
-
-// golden compares got with testdata/name, or writes it there.
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	file := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(file, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("%s (-want +got; -update writes it):\n%s", name, diff)
-	}
-}
 
 // parseOne returns the document node of text, which must be one document.
 func parseOne(t *testing.T, text string) *yaml.Node {
@@ -96,7 +75,7 @@ func TestAnnotateGolden(t *testing.T) {
 			n := parseOne(t, tc.text)
 			reference.Annotate(n, kindNamed(t, blockdoc.Kinds(), tc.kind), tc.docs, tc.examples)
 			out := encode(t, n)
-			golden(t, tc.name+".yaml", out)
+			golden.Check(t, tc.name+".yaml", out)
 			for line := range strings.SplitSeq(string(out), "\n") {
 				if len(line) > 104 {
 					t.Errorf("line of %d bytes; want about 100: %s", len(line), line)

@@ -12,6 +12,7 @@ import (
 	"talos.internal/config/blockdoc"
 	"talos.internal/config/reference"
 	"talos.internal/config/schema"
+	"talos.internal/internal/golden"
 )
 
 // compile returns the JSON Schema of kinds, checked against the meta-schema.
@@ -176,7 +177,7 @@ func TestJSONSchemaGolden(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "two-kinds.schema.json", text)
+	golden.Check(t, "two-kinds.schema.json", text)
 }
 
 func TestJSONSchemaMarksWhatIsDeprecated(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 
 	"talos.internal/config/blockdoc"
 	"talos.internal/config/reference"
+	"talos.internal/internal/golden"
 )
 
 func TestPagesGolden(t *testing.T) {
@@ -18,7 +19,7 @@ func TestPagesGolden(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"README.md", "FilesystemTrimConfig.md", "LVMLogicalVolumeConfig.md", "VolumeConfig.md"} {
-		t.Run(name, func(t *testing.T) { golden(t, name, pages[name]) })
+		t.Run(name, func(t *testing.T) { golden.Check(t, name, pages[name]) })
 	}
 }
 

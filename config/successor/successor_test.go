@@ -2,7 +2,6 @@ package successor_test
 
 import (
 	"bytes"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -22,27 +21,8 @@ import (
 	"talos.internal/config/schema"
 	"talos.internal/config/successor"
 	"talos.internal/config/sysdoc"
+	"talos.internal/internal/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
-
-// golden compares got with the file testdata/name.
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	file := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(file, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("%s differs (-want +got):\n%s", name, diff)
-	}
-}
 
 // node returns d as it would stand in a config.
 func node(d schema.Document) *yaml.Node {
@@ -78,7 +58,7 @@ func TestDocumentsGolden(t *testing.T) {
 			}
 			fmt.Fprintf(&b, "# reduced\n%s", text)
 			out := strings.ReplaceAll(b.String(), ":v"+defaults.Kubernetes, ":vDEFAULT") // a new version is no change here
-			golden(t, strings.TrimSuffix(name, ".yaml")+".golden", []byte(out))
+			golden.Check(t, strings.TrimSuffix(name, ".yaml")+".golden", []byte(out))
 		})
 	}
 }

@@ -2,7 +2,6 @@ package boot
 
 import (
 	"errors"
-	"flag"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -10,35 +9,20 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
+	"talos.internal/internal/golden"
 	"talos.internal/internal/sys/cgroup"
 	"talos.internal/internal/sys/mount"
 )
 
-var update = flag.Bool("update", false, "write the golden files")
-
 var containers = []string{"docker-v1", "runc-v1", "runc-v2"}
 
-func golden(t *testing.T, name string, steps []Step) {
+func samePlan(t *testing.T, name string, steps []Step) {
 	t.Helper()
 	var b strings.Builder
 	for _, s := range steps {
 		b.WriteString(s.String() + "\n")
 	}
-	file := filepath.Join("testdata", name+".golden")
-	if *update {
-		if err := os.WriteFile(file, []byte(b.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff(string(want), b.String()); d != "" {
-		t.Errorf("plan %s (-want +got); -update writes it:\n%s", name, d)
-	}
+	golden.Check(t, name+".golden", b.String())
 }
 
 func plan(t *testing.T, f Facts) []Step {
@@ -52,7 +36,7 @@ func plan(t *testing.T, f Facts) []Step {
 
 func TestPlansOfContainers(t *testing.T) {
 	for _, name := range containers {
-		golden(t, name, plan(t, captured(t, name)))
+		samePlan(t, name, plan(t, captured(t, name)))
 	}
 }
 

@@ -2,7 +2,6 @@ package netconf
 
 import (
 	"bytes"
-	"flag"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -12,10 +11,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.yaml.in/yaml/v3"
 
+	"talos.internal/internal/golden"
 	"talos.internal/resource/network"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
 
 func mac(t testing.TB, text string) (a network.HardwareAddr) {
 	t.Helper()
@@ -47,23 +45,6 @@ func render(t *testing.T, c network.PlatformConfig) []byte {
 	return b.Bytes()
 }
 
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	file := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(file, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff(string(want), string(got)); d != "" {
-		t.Errorf("%s (-want +got):\n%s", file, d)
-	}
-}
-
 func TestNetworkConfigGolden(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.in.yaml")
 	if err != nil || len(files) == 0 {
@@ -80,7 +61,7 @@ func TestNetworkConfigGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			golden(t, base+".out.yaml", render(t, got))
+			golden.Check(t, base+".out.yaml", render(t, got))
 		})
 	}
 }

@@ -1,11 +1,9 @@
 package catalog
 
 import (
-	"flag"
 	"fmt"
 	"maps"
 	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -14,29 +12,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.yaml.in/yaml/v3"
 
+	"talos.internal/internal/golden"
 	"talos.internal/resource"
 	"talos.internal/resource/meta"
 )
-
-var update = flag.Bool("update", false, "write testdata that is made from the types")
-
-// golden compares got with a file of testdata, or writes it.
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff(string(want), got); d != "" {
-		t.Errorf("%s (-want +got):\n%s", path, d)
-	}
-}
 
 // published is what the contract says about a type: a paragraph of testdata/types.txt. That file is
 // the contract; it is made by nothing in the tree. keys are those of the spec's YAML, in order. With
@@ -237,7 +216,7 @@ func TestAliasesCollideOnlyAsTheReferenceHasThem(t *testing.T) {
 			fmt.Fprintf(&b, "%s: %s\n", a, strings.Join(types[a], " "))
 		}
 	}
-	golden(t, "collisions.txt", b.String())
+	golden.Check(t, "collisions.txt", b.String())
 }
 
 func TestNobodyCanChangeTheSpecOfAResource(t *testing.T) {

@@ -39,6 +39,7 @@ import (
 	_ "talos.internal/api/definitions/storagespecpb"
 	_ "talos.internal/api/definitions/timespecpb"
 	_ "talos.internal/api/deviceconfigpb"
+	"talos.internal/internal/golden"
 	"talos.internal/resource"
 	"talos.internal/resource/arguments"
 	"talos.internal/resource/block"
@@ -161,21 +162,21 @@ func TestFieldsAreThoseOfThePublishedMessages(t *testing.T) {
 	})
 	t.Run("names", func(t *testing.T) {
 		slices.Sort(c.renamed)
-		golden(t, "renamed.txt", strings.Join(c.renamed, "\n")+"\n")
+		golden.Check(t, "renamed.txt", strings.Join(c.renamed, "\n")+"\n")
 	})
 	t.Run("texts of enumerations", func(t *testing.T) {
 		var b strings.Builder
 		for _, n := range slices.Sorted(maps.Keys(c.enums)) {
 			fmt.Fprintf(&b, "%s\n%s\n", n.Name(), strings.Join(c.enums[n], ""))
 		}
-		golden(t, "enums.txt", b.String())
+		golden.Check(t, "enums.txt", b.String())
 	})
 	t.Run("keys of nested structs", func(t *testing.T) {
 		var b strings.Builder
 		for _, n := range slices.Sorted(maps.Keys(c.nested)) {
 			fmt.Fprintf(&b, "%s: %s\n", n, c.nested[n])
 		}
-		golden(t, "nested.txt", b.String())
+		golden.Check(t, "nested.txt", b.String())
 	})
 }
 

@@ -4,9 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
-	"flag"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -14,10 +12,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.yaml.in/yaml/v3"
 
+	"talos.internal/internal/golden"
 	"talos.internal/secret"
 )
-
-var update = flag.Bool("update", false, "rewrite golden files")
 
 var testNow = time.Date(2027, 1, 15, 12, 30, 45, 0, time.UTC)
 
@@ -48,21 +45,6 @@ func wantError(t *testing.T, call string, err error, texts ...string) {
 	}
 }
 
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-
-	if diff := cmp.Diff(string(must(os.ReadFile(path))(t)), string(got)); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", name, diff)
-	}
-}
-
 // fixedPair is a throw-away certificate with its key that stays the same from run to run.
 func fixedPair(t testing.TB) secret.Pair {
 	t.Helper()
@@ -78,7 +60,7 @@ func TestAdminMarshal(t *testing.T) {
 
 	spec := Admin("lab", "https://192.168.1.100:6443", []*x509.Certificate{client.Certificate()}, client)
 	got := must(spec.Marshal())(t)
-	golden(t, "admin.kubeconfig", got)
+	golden.Check(t, "admin.kubeconfig", got)
 
 	if again := must(spec.Marshal())(t); string(again) != string(got) {
 		t.Error("Marshal differs from one call to the next")

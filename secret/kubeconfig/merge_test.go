@@ -8,6 +8,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"go.yaml.in/yaml/v3"
+
+	"talos.internal/internal/golden"
 )
 
 func read(t testing.TB, name string) []byte {
@@ -37,7 +39,7 @@ func TestMergeGolden(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got := must(Merge(tt.existing, incoming, tt.options))(t)
-			golden(t, "merged-"+tt.name+".kubeconfig", got.Data)
+			golden.Check(t, "merged-"+tt.name+".kubeconfig", got.Data)
 
 			data := got.Data
 			got.Data = nil

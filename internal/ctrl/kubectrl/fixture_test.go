@@ -3,14 +3,10 @@ package kubectrl
 import (
 	"context"
 	"errors"
-	"flag"
-	"os"
 	"path/filepath"
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
 
 	"talos.internal/config/generate"
 	"talos.internal/config/patch"
@@ -23,26 +19,6 @@ import (
 	"talos.internal/resource/service"
 	"talos.internal/secret"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
-
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	file := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(file, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("%s differs (-want +got); run with -update if that is meant:\n%s", file, diff)
-	}
-}
 
 func must[T any](t testing.TB, v T, err error) T {
 	t.Helper()

@@ -23,6 +23,7 @@ import (
 	"talos.internal/config/schema"
 	"talos.internal/controller"
 	"talos.internal/controller/controllertest"
+	"talos.internal/internal/golden"
 	"talos.internal/resource"
 	"talos.internal/resource/arguments"
 	"talos.internal/resource/kube"
@@ -56,9 +57,9 @@ func TestAControlPlaneIsRenderedFromADefaultConfig(t *testing.T) {
 		for _, r := range []struct{ from, to string }{{n.deps.Secrets, defaultSecrets}, {n.deps.Configs, defaultConfigs}} {
 			text = []byte(strings.ReplaceAll(string(text), r.from, r.to))
 		}
-		golden(t, "pods.yaml", maskVersions(text))
+		golden.Check(t, "pods.yaml", maskVersions(text))
 
-		golden(t, "files.txt", n.files())
+		golden.Check(t, "files.txt", n.files())
 	})
 }
 

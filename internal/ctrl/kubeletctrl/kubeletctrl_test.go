@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"flag"
 	"io"
 	"io/fs"
 	"net/http"
@@ -27,6 +26,7 @@ import (
 	"talos.internal/controller/controllertest"
 	"talos.internal/internal/container"
 	"talos.internal/internal/effective"
+	"talos.internal/internal/golden"
 	"talos.internal/internal/supervise"
 	"talos.internal/resource"
 	"talos.internal/resource/arguments"
@@ -37,26 +37,6 @@ import (
 	"talos.internal/secret"
 	"talos.internal/state"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
-
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	file := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(file, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("%s differs (-want +got); run with -update if that is meant:\n%s", file, diff)
-	}
-}
 
 func must[T any](t testing.TB, v T, err error) T {
 	t.Helper()
@@ -156,7 +136,7 @@ configuration:
 			spec, err := specOf(c.f, testDeps())
 			must(t, spec, err)
 			text, err := yaml.Marshal(spec)
-			golden(t, c.file, must(t, text, err))
+			golden.Check(t, c.file, must(t, text, err))
 			// The config is shared: laying it over ours must not have changed it.
 			again, err := specOf(c.f, testDeps())
 			if text2, _ := yaml.Marshal(must(t, again, err)); !bytes.Equal(text, text2) {
@@ -173,7 +153,7 @@ func TestContainerOfKubelet(t *testing.T) {
 	}, testDeps())
 	must(t, spec, err)
 	text, err := yaml.Marshal(spec)
-	golden(t, "container-spec.yaml", must(t, text, err))
+	golden.Check(t, "container-spec.yaml", must(t, text, err))
 	_, err = containerOf(kube.KubeletSpec{ExtraMounts: []kube.Mount{{Destination: "/x", UIDMappings: []kube.IDMapping{{Size: 1}}}}}, testDeps())
 	if err == nil {
 		t.Error("mapped ids are ignored in silence")

@@ -3,11 +3,8 @@ package manifestctrl
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"maps"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -22,30 +19,12 @@ import (
 	"talos.internal/config/patch"
 	"talos.internal/config/schema"
 	"talos.internal/internal/effective"
+	"talos.internal/internal/golden"
 	"talos.internal/internal/kubeapi"
 	"talos.internal/resource/kube"
 	"talos.internal/resource/secrets"
 	"talos.internal/secret"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
-
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	name = filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(name, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", name, diff)
-	}
-}
 
 // configOf is the config that a contract of gen config makes, with a patch over it.
 func configOf(t *testing.T, contract string, role schema.Role, over string) *effective.Config {
@@ -113,7 +92,7 @@ func TestManifestsOfADefaultCluster(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			golden(t, "default.yaml", dump(render(*c, testRoot)))
+			golden.Check(t, "default.yaml", dump(render(*c, testRoot)))
 		})
 	}
 }
@@ -156,7 +135,7 @@ func TestManifestsOfAClusterWithSettings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "settings.yaml", dump(render(*c, testRoot)))
+	golden.Check(t, "settings.yaml", dump(render(*c, testRoot)))
 }
 
 func TestWhatIsNotWantedIsNotThere(t *testing.T) {

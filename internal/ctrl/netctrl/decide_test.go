@@ -2,11 +2,8 @@ package netctrl
 
 import (
 	"errors"
-	"flag"
 	"net"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -15,30 +12,11 @@ import (
 	"talos.internal/config/netdoc"
 	"talos.internal/config/scalar"
 	"talos.internal/internal/effective"
+	"talos.internal/internal/golden"
 	"talos.internal/internal/sys/rtnl"
 	"talos.internal/resource/network"
 	"talos.internal/resource/runtime"
 )
-
-var update = flag.Bool("update", false, "write golden files")
-
-// golden compares with a file of testdata.
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff(string(want), string(got)); d != "" {
-		t.Errorf("%s (-want +got):\n%s", path, d)
-	}
-}
 
 // documents parses a config.
 func documents(t *testing.T, text string) *effective.Config {
@@ -332,13 +310,13 @@ name: 10.5.0.0
 hostnames: [registry]
 `))
 	host := network.HostnameStatus{Hostname: "node-1", Domainname: "lab.example"}
-	golden(t, "hosts", hosts(host, prefixes("10.5.0.2/24"), static))
-	golden(t, "hosts.plain", hosts(network.HostnameStatus{Hostname: "node-1"}, nil, nil))
+	golden.Check(t, "hosts", hosts(host, prefixes("10.5.0.2/24"), static))
+	golden.Check(t, "hosts.plain", hosts(network.HostnameStatus{Hostname: "node-1"}, nil, nil))
 	servers := resolver(config, []string{"10.5.0.1", "10.5.0.1", "1.1.1.1", "fd00::1", "8.8.8.8"}, []string{"lab.example", "example"}, false)
 	r := network.ResolverStatus{NameServers: servers.NameServers, SearchDomains: servers.SearchDomains}
 	r.NameServers[2].Protocol = network.DNSDoT
-	golden(t, "resolv.conf", resolvConf(r, network.HostDNSConfig{}))
-	golden(t, "resolv.conf.host", resolvConf(network.ResolverStatus{}, network.HostDNSConfig{Enabled: true, ListenAddresses: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.53:53")}}))
+	golden.Check(t, "resolv.conf", resolvConf(r, network.HostDNSConfig{}))
+	golden.Check(t, "resolv.conf.host", resolvConf(network.ResolverStatus{}, network.HostDNSConfig{Enabled: true, ListenAddresses: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.53:53")}}))
 	want := map[string][]netip.Addr{
 		"node-1": addrs("10.5.0.2"), "node-1.lab.example": addrs("10.5.0.2"), "registry.lab.example": addrs("10.5.0.1"), "registry": addrs("10.5.0.0", "10.5.0.1"),
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"flag"
 	"io/fs"
 	"net"
 	"net/netip"
@@ -17,10 +16,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/moby/moby/api/types/network"
 
+	"talos.internal/internal/golden"
 	"talos.internal/internal/provision"
 )
-
-var update = flag.Bool("update", false, "rewrite the expected requests")
 
 func testState() *provision.State {
 	return &provision.State{
@@ -60,19 +58,7 @@ func TestRequestIsThePublishedCommandLine(t *testing.T) {
 				t.Fatal(err)
 			}
 			got := string(text) + "\n"
-			golden := filepath.Join("testdata", tc.name+".json")
-			if *update {
-				if err := errors.Join(os.MkdirAll("testdata", 0o755), os.WriteFile(golden, []byte(got), 0o644)); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(want), got); diff != "" {
-				t.Errorf("request (-want +got):\n%s", diff)
-			}
+			golden.Check(t, tc.name+".json", got)
 		})
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
-	"flag"
 	"io/fs"
 	"net"
 	"net/netip"
@@ -19,29 +18,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"talos.internal/internal/golden"
 	"talos.internal/internal/netconf"
 	"talos.internal/internal/provision"
 	"talos.internal/resource/network"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", path, diff)
-	}
-}
 
 func TestCommandLines(t *testing.T) {
 	m := machine{
@@ -74,7 +55,7 @@ func TestCommandLines(t *testing.T) {
 				}
 				b.WriteString(a)
 			}
-			golden(t, tc.name+".args", b.String()+"\n")
+			golden.Check(t, tc.name+".args", b.String()+"\n")
 		})
 	}
 }
@@ -177,7 +158,7 @@ func TestSeedIsACloudInitDisk(t *testing.T) {
 	for _, f := range directory(t, image) {
 		text.WriteString("--- " + f.name + "\n" + string(f.data))
 	}
-	golden(t, "seed.txt", text.String())
+	golden.Check(t, "seed.txt", text.String())
 	s.Config = nil
 	if image, err = s.Image(); err != nil {
 		t.Fatal(err)
