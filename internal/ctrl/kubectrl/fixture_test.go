@@ -6,10 +6,9 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
-	"time"
 
 	"talos.internal/config/generate"
-	"talos.internal/config/patch"
+	"talos.internal/config/generate/generatetest"
 	"talos.internal/config/schema"
 	"talos.internal/controller"
 	"talos.internal/controller/controllertest"
@@ -28,46 +27,12 @@ func must[T any](t testing.TB, v T, err error) T {
 	return v
 }
 
-// testBundle is made once: it is the same for all tests.
-var testBundle = sync.OnceValues(func() (*secret.Bundle, error) {
-	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	b := &secret.Bundle{
-		ClusterID:       "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
-		ClusterSecret:   secret.NewText("MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="),
-		SecretboxSecret: secret.NewText("MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="),
-	}
-	var err [7]error
-	b.BootstrapToken, err[0] = secret.NewToken(nil)
-	b.MachineToken, err[1] = secret.NewToken(nil)
-	b.Etcd, err[2] = secret.NewAuthority(secret.Etcd, now)
-	b.Kubernetes, err[3] = secret.NewAuthority(secret.Kubernetes, now)
-	b.FrontProxy, err[4] = secret.NewAuthority(secret.FrontProxy, now)
-	b.OS, err[5] = secret.NewAuthority(secret.OS, now)
-	b.ServiceAccount, err[6] = secret.GenerateKey(secret.ECDSAP256)
-	return b, errors.Join(err[:]...)
-})
-
 // configText writes the config of a machine, with a patch over it.
 func configText(t testing.TB, role schema.Role, over string) string {
 	t.Helper()
-	b, err := testBundle()
-	must(t, b, err)
 	contract, err := generate.ParseContract("v1.15")
 	must(t, contract, err)
-	in := generate.Input{ClusterName: "lab", Secrets: b, Contract: contract}
-	if err := in.Endpoint.UnmarshalText([]byte("https://k8s.example.com:6443")); err != nil {
-		t.Fatal(err)
-	}
-	c, err := in.Config(role)
-	must(t, c, err)
-	if over != "" {
-		p, err := patch.Parse("test", []byte(over))
-		must(t, p, err)
-		c, err = c.Patch(p)
-		must(t, c, err)
-	}
-	data, err := c.Bytes()
-	return string(must(t, data, err))
+	return generatetest.Text(t, generate.Input{Contract: contract}, role, over)
 }
 
 func parse(t testing.TB, text string) *effective.Config {
@@ -79,8 +44,7 @@ func parse(t testing.TB, text string) *effective.Config {
 // rootOf are the root secrets that go with configText.
 func rootOf(t testing.TB) secrets.KubernetesRoot {
 	t.Helper()
-	b, err := testBundle()
-	must(t, b, err)
+	b := generatetest.Bundle(t)
 	pair := func(a *secret.Authority) secrets.CertificateAndKey {
 		return secrets.CertificateAndKey{Crt: a.CertificatePEM(), Key: a.Key().PEM()}
 	}

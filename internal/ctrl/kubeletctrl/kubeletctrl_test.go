@@ -21,7 +21,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"talos.internal/config/generate"
-	"talos.internal/config/patch"
+	"talos.internal/config/generate/generatetest"
 	"talos.internal/config/schema"
 	"talos.internal/controller/controllertest"
 	"talos.internal/internal/container"
@@ -46,45 +46,11 @@ func must[T any](t testing.TB, v T, err error) T {
 	return v
 }
 
-// testBundle is made once: it is the same for all tests.
-var testBundle = sync.OnceValues(func() (*secret.Bundle, error) {
-	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	b := &secret.Bundle{
-		ClusterID:       "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
-		ClusterSecret:   secret.NewText("MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="),
-		SecretboxSecret: secret.NewText("MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="),
-	}
-	var err [7]error
-	b.BootstrapToken, err[0] = secret.NewToken(nil)
-	b.MachineToken, err[1] = secret.NewToken(nil)
-	b.Etcd, err[2] = secret.NewAuthority(secret.Etcd, now)
-	b.Kubernetes, err[3] = secret.NewAuthority(secret.Kubernetes, now)
-	b.FrontProxy, err[4] = secret.NewAuthority(secret.FrontProxy, now)
-	b.OS, err[5] = secret.NewAuthority(secret.OS, now)
-	b.ServiceAccount, err[6] = secret.GenerateKey(secret.ECDSAP256)
-	return b, errors.Join(err[:]...)
-})
-
 func configText(t testing.TB, role schema.Role, over string) string {
 	t.Helper()
-	b, err := testBundle()
-	must(t, b, err)
 	contract, err := generate.ParseContract("v1.15")
 	must(t, contract, err)
-	in := generate.Input{ClusterName: "lab", Secrets: b, Contract: contract}
-	if err := in.Endpoint.UnmarshalText([]byte("https://k8s.example.com:6443")); err != nil {
-		t.Fatal(err)
-	}
-	c, err := in.Config(role)
-	must(t, c, err)
-	if over != "" {
-		p, err := patch.Parse("test", []byte(over))
-		must(t, p, err)
-		c, err = c.Patch(p)
-		must(t, c, err)
-	}
-	data, err := c.Bytes()
-	return string(must(t, data, err))
+	return generatetest.Text(t, generate.Input{Contract: contract}, role, over)
 }
 
 func documents(t testing.TB, role schema.Role, over string) schema.Set {
@@ -245,8 +211,7 @@ func tempDeps(t testing.TB) Deps {
 
 func keysOf(t testing.TB) secrets.Kubelet {
 	t.Helper()
-	b, err := testBundle()
-	must(t, b, err)
+	b := generatetest.Bundle(t)
 	k := secrets.Kubelet{
 		EndpointTLSServerName: "k8s.example.com", AcceptedCAs: []secrets.Certificate{{Crt: b.Kubernetes.CertificatePEM()}},
 		BootstrapTokenID: b.BootstrapToken.ID(), BootstrapTokenSecret: b.BootstrapToken.Secret().Reveal(),
@@ -258,8 +223,7 @@ func keysOf(t testing.TB) secrets.Kubelet {
 }
 
 func TestFilesOfKubelet(t *testing.T) {
-	b, err := testBundle()
-	must(t, b, err)
+	b := generatetest.Bundle(t)
 	now := time.Date(2026, 2, 1, 0, 0, 0, 0, time.UTC)
 	foreign, err := secret.NewAuthority(secret.Kubernetes, now)
 	must(t, foreign, err)
@@ -327,8 +291,7 @@ func TestFilesOfKubelet(t *testing.T) {
 }
 
 func TestOnTheControlPlaneKubeletIsGivenACertificate(t *testing.T) {
-	b, err := testBundle()
-	must(t, b, err)
+	b := generatetest.Bundle(t)
 	now := time.Date(2026, 2, 1, 0, 0, 0, 0, time.UTC)
 	d := tempDeps(t)
 	r := run{spec: kube.KubeletSpec{ExpectedNodename: "cp-1"}, keys: keysOf(t), issuer: secrets.CertificateAndKey{
@@ -364,8 +327,7 @@ func TestOnTheControlPlaneKubeletIsGivenACertificate(t *testing.T) {
 }
 
 func TestTheCertificateThatKubeletMadeForAnotherNameGoes(t *testing.T) {
-	b, err := testBundle()
-	must(t, b, err)
+	b := generatetest.Bundle(t)
 	now := time.Date(2026, 2, 1, 0, 0, 0, 0, time.UTC)
 	for name, stays := range map[string]bool{"node-1": true, "old": false} {
 		d := tempDeps(t)
@@ -495,8 +457,7 @@ func TestKubeletFollowsTheConfig(t *testing.T) {
 		controllertest.WantNever[kube.KubeletKubeconfig](h, kube.KubeletID)
 
 		// It joins.
-		b, err := testBundle()
-		must(h.T, b, err)
+		b := generatetest.Bundle(t)
 		pair, err := b.Kubernetes.Issue(secret.Leaf{CommonName: "system:node:node-1", Usage: secret.Client, TTL: time.Hour, Organization: []string{"system:nodes"}}, b.Kubernetes.Certificate().NotBefore.Add(time.Hour))
 		must(h.T, pair, err)
 		if err := errors.Join(os.WriteFile(d.clientCertFile(), slices.Concat(pair.CertificatePEM(), pair.Key().PEM()), 0o600),

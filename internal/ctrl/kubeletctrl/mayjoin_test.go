@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"talos.internal/config/generate/generatetest"
 	"talos.internal/controller/controllertest"
 	"talos.internal/internal/supervise"
 	"talos.internal/resource"
@@ -110,8 +111,7 @@ func TestJoinIsWatched(t *testing.T) {
 
 func TestKubeletWaitsUntilItHasSomethingToDo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b, err := testBundle()
-		must(t, b, err)
+		b := generatetest.Bundle(t)
 		time.Sleep(time.Until(b.Kubernetes.Certificate().NotBefore.Add(time.Hour))) // the bubble's clock begins long before
 		base := run{spec: kube.KubeletSpec{Image: "kubelet", ExpectedNodename: "node-1"}, keys: keysOf(t)}
 		d := tempDeps(t)

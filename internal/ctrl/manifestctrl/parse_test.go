@@ -2,34 +2,11 @@ package manifestctrl
 
 import (
 	"encoding/json"
-	"errors"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
-
-	"talos.internal/secret"
 )
-
-var secretsOnce = sync.OnceValues(func() (*secret.Bundle, error) {
-	now := time.Now()
-	b := &secret.Bundle{
-		ClusterID:       "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
-		ClusterSecret:   secret.NewText("MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="),
-		SecretboxSecret: secret.NewText("MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="),
-	}
-	var err [7]error
-	b.BootstrapToken, err[0] = secret.NewToken(nil)
-	b.MachineToken, err[1] = secret.NewToken(nil)
-	b.Etcd, err[2] = secret.NewAuthority(secret.Etcd, now)
-	b.Kubernetes, err[3] = secret.NewAuthority(secret.Kubernetes, now)
-	b.FrontProxy, err[4] = secret.NewAuthority(secret.FrontProxy, now)
-	b.OS, err[5] = secret.NewAuthority(secret.OS, now)
-	b.ServiceAccount, err[6] = secret.GenerateKey(secret.ECDSAP256)
-	return b, errors.Join(err[:]...)
-})
 
 func TestParseManifest(t *testing.T) {
 	for _, tt := range []struct{ name, text, want, err string }{

@@ -16,14 +16,13 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 
 	"talos.internal/config/generate"
-	"talos.internal/config/patch"
+	"talos.internal/config/generate/generatetest"
 	"talos.internal/config/schema"
 	"talos.internal/internal/effective"
 	"talos.internal/internal/golden"
 	"talos.internal/internal/kubeapi"
 	"talos.internal/resource/kube"
 	"talos.internal/resource/secrets"
-	"talos.internal/secret"
 )
 
 // configOf is the config that a contract of gen config makes, with a patch over it.
@@ -33,32 +32,11 @@ func configOf(t *testing.T, contract string, role schema.Role, over string) *eff
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := testBundle()
-	if err != nil {
-		t.Fatal(err)
-	}
-	in := generate.Input{ClusterName: "lab", Secrets: b, Contract: parsed}
+	in := generate.Input{Contract: parsed}
 	if err := in.Endpoint.UnmarshalText([]byte("https://10.5.0.2:6443")); err != nil {
 		t.Fatal(err)
 	}
-	c, err := in.Config(role)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if over != "" {
-		p, err := patch.Parse("test", []byte(over))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if c, err = c.Patch(p); err != nil {
-			t.Fatal(err)
-		}
-	}
-	text, err := c.Bytes()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := effective.Parse(string(text))
+	out, err := effective.Parse(generatetest.Text(t, in, role, over))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,6 +212,3 @@ func TestExtraManifestsOfBothStyles(t *testing.T) {
 		t.Errorf("extraOf (-want +got):\n%s", diff)
 	}
 }
-
-// testBundle has the secrets of a cluster. None of them is in a manifest but the token, which tests give themselves.
-func testBundle() (*secret.Bundle, error) { return secretsOnce() }

@@ -15,7 +15,7 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 
 	"talos.internal/config/generate"
-	"talos.internal/config/patch"
+	"talos.internal/config/generate/generatetest"
 	"talos.internal/config/schema"
 	"talos.internal/controller/controllertest"
 	"talos.internal/internal/trust"
@@ -41,45 +41,13 @@ func must[T any](t testing.TB, v T, err error) T {
 	return v
 }
 
-// bundle makes the secrets of a cluster at the time that it is, within a bubble of virtual time.
-func bundle(t testing.TB) *secret.Bundle {
-	t.Helper()
-	now := time.Now()
-	b := &secret.Bundle{
-		ClusterID:       "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
-		ClusterSecret:   secret.NewText("MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="),
-		SecretboxSecret: secret.NewText("MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="),
-	}
-	var err [7]error
-	b.BootstrapToken, err[0] = secret.NewToken(nil)
-	b.MachineToken, err[1] = secret.NewToken(nil)
-	b.Etcd, err[2] = secret.NewAuthority(secret.Etcd, now)
-	b.Kubernetes, err[3] = secret.NewAuthority(secret.Kubernetes, now)
-	b.FrontProxy, err[4] = secret.NewAuthority(secret.FrontProxy, now)
-	b.OS, err[5] = secret.NewAuthority(secret.OS, now)
-	b.ServiceAccount, err[6] = secret.GenerateKey(secret.ECDSAP256) // RSA takes seconds
-	return must(t, b, errors.Join(err[:]...))
-}
-
 // configText writes the config of a machine, with a patch over it; an empty one changes nothing.
 func configText(t testing.TB, b *secret.Bundle, style string, role schema.Role, over string) string {
 	t.Helper()
 	contract, err := generate.ParseContract(style)
 	must(t, contract, err)
-	in := generate.Input{ClusterName: "lab", Secrets: b, Contract: contract, ExtraSANs: []string{"api.example.com", "203.0.113.7"}}
-	if err := in.Endpoint.UnmarshalText([]byte("https://k8s.example.com:6443")); err != nil {
-		t.Fatal(err)
-	}
-	c, err := in.Config(role)
-	must(t, c, err)
-	if over != "" {
-		p, err := patch.Parse("test", []byte(over))
-		must(t, p, err)
-		c, err = c.Patch(p)
-		must(t, c, err)
-	}
-	data, err := c.Bytes()
-	return string(must(t, data, err))
+	in := generate.Input{Secrets: b, Contract: contract, ExtraSANs: []string{"api.example.com", "203.0.113.7"}}
+	return generatetest.Text(t, in, role, over)
 }
 
 // node is a test with the controllers of a node.
@@ -97,7 +65,9 @@ func run(t *testing.T, d Deps, test func(n *node)) {
 	if d.SystemRoots == nil {
 		d.SystemRoots = func() ([]byte, error) { return []byte("# of the image\n"), nil }
 	}
-	controllertest.Run(t, func(h *controllertest.Harness) { test(&node{Harness: h, bundle: bundle(h.T)}) }, Controllers(d)...)
+	controllertest.Run(t, func(h *controllertest.Harness) {
+		test(&node{Harness: h, bundle: generatetest.NewBundle(h.T, time.Now())})
+	}, Controllers(d)...)
 }
 
 func prefixes(list ...string) []netip.Prefix {
