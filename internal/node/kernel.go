@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"slices"
 
@@ -27,22 +26,5 @@ func (n *node) ofKernel() []controller.Controller {
 
 // watchModules calls changed for each message about a module of the kernel, until ctx ends.
 func watchModules(ctx context.Context, changed func()) error {
-	l, err := uevent.Listen()
-	if err != nil {
-		return err
-	}
-	defer l.Close()
-	for {
-		e, err := l.Next(ctx)
-		switch {
-		case errors.Is(err, uevent.ErrLost):
-			changed()
-		case ctx.Err() != nil:
-			return nil
-		case err != nil:
-			return err
-		case e.Vars["SUBSYSTEM"] == "module":
-			changed()
-		}
-	}
+	return uevent.Watch(ctx, "module", func(string) { changed() })
 }

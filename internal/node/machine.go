@@ -174,24 +174,14 @@ func (n *node) devices(ctx context.Context) {
 	}
 }
 
-// watchDisks calls changed for each message about a block device, until ctx ends.
+// watchDisks calls changed with the name of each block device that comes, goes or changes, and with "" for all, until ctx ends.
 func watchDisks(ctx context.Context, changed func(device string)) error {
-	l, err := uevent.Listen()
-	if err != nil {
-		return err
-	}
-	defer l.Close()
-	for {
-		e, err := l.Next(ctx)
-		switch {
-		case errors.Is(err, uevent.ErrLost):
-			changed("")
-		case err != nil:
-			return err
-		case e.Vars["SUBSYSTEM"] == "block":
-			changed(filepath.Base(e.Path))
+	return uevent.Watch(ctx, "block", func(path string) {
+		if path != "" {
+			path = filepath.Base(path)
 		}
-	}
+		changed(path)
+	})
 }
 
 // maxOutput limits what is kept of a program's output.

@@ -109,6 +109,29 @@ func (l *Listener) Next(ctx context.Context) (Event, error) {
 // Close ends the listener.
 func (l *Listener) Close() error { return l.file.Close() }
 
+// Watch calls changed with the path of each device of a subsystem that comes, goes or changes, and with "" after messages were lost. The
+// end of ctx is no error.
+func Watch(ctx context.Context, subsystem string, changed func(path string)) error {
+	l, err := Listen()
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	for {
+		e, err := l.Next(ctx)
+		switch {
+		case errors.Is(err, ErrLost):
+			changed("")
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			return err
+		case e.Vars["SUBSYSTEM"] == subsystem:
+			changed(e.Path)
+		}
+	}
+}
+
 // Aliases returns what the devices that are there say they are, each text once. root is the directory that holds sys; empty
 // means "/". A device that goes away meanwhile is no error.
 //

@@ -3,8 +3,10 @@ package uevent
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -74,5 +76,33 @@ func TestWaitingEndsWithItsContext(t *testing.T) {
 	}
 	if !errors.Is(err, ended) {
 		t.Errorf("Next() = %v; want the cause of its context", err)
+	}
+}
+
+// The kernel is asked to say again that there is /dev/null.
+func TestDevicesOfASubsystemAreSeen(t *testing.T) {
+	const device = "/devices/virtual/mem/null"
+	trigger := func() error { return os.WriteFile("/sys"+device+"/uevent", []byte("change"), 0) }
+	if err := trigger(); errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
+		t.Skipf("only root may ask the kernel for messages: %v", err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	seen, ended := make(chan string, 100), make(chan error, 1)
+	go func() { ended <- Watch(ctx, "mem", func(path string) { seen <- path }) }()
+	for path := ""; path != device; {
+		if err := trigger(); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case path = <-seen:
+		case <-time.After(20 * time.Millisecond): // it may not listen yet
+		case <-ctx.Done():
+			t.Fatalf("no message of %s; the last was of %q", device, path)
+		}
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Errorf("Watch = %v when its context has ended; want nil", err)
 	}
 }
