@@ -294,29 +294,8 @@ func (k *Keeper) unseal(volume string, key block.EncryptionKey, token []byte) (s
 	if want := registers(volume, key); !slices.Equal(want, n.Sealed.PCRs) {
 		return nil, fmt.Errorf("it is sealed to the PCRs %v, and the config says %v: %w", n.Sealed.PCRs, want, luks.ErrSecret)
 	}
-	public, err := k.policyKey()
-	if err != nil {
-		return nil, err
-	}
-	signed, err := pcrsig.Parse(k.Signatures)
-	if err != nil {
-		return nil, err
-	}
-	err = k.withTPM(func(t TPM) error {
-		values, err := t.Read(pcr.Image)
-		if err != nil {
-			return err
-		}
-		s, err := signed.Find(crypto.SHA256, values[pcr.Image], public)
-		if err != nil {
-			return fmt.Errorf("%w: %w", tpm.ErrUnsigned, err)
-		}
-		secret, err = t.Unseal(*n.Sealed, public, func(policy []byte) []byte {
-			if !bytes.Equal(policy, s.Policy) {
-				return nil
-			}
-			return s.Signature
-		})
+	err = k.withTPM(func(t TPM) (err error) {
+		secret, err = k.release(t, *n.Sealed)
 		if errors.Is(err, tpm.ErrPolicy) {
 			if what := k.changed(t, n); what != "" {
 				err = fmt.Errorf("%w (%s)", err, what)
@@ -325,6 +304,32 @@ func (k *Keeper) unseal(volume string, key block.EncryptionKey, token []byte) (s
 		return err
 	})
 	return secret, err
+}
+
+// release has the TPM give back what it has sealed.
+func (k *Keeper) release(t TPM, sealed tpm.Sealed) ([]byte, error) {
+	public, err := k.policyKey()
+	if err != nil {
+		return nil, err
+	}
+	signed, err := pcrsig.Parse(k.Signatures)
+	if err != nil {
+		return nil, err
+	}
+	values, err := t.Read(pcr.Image)
+	if err != nil {
+		return nil, err
+	}
+	s, err := signed.Find(crypto.SHA256, values[pcr.Image], public)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", tpm.ErrUnsigned, err)
+	}
+	return t.Unseal(sealed, public, func(policy []byte) []byte {
+		if !bytes.Equal(policy, s.Policy) {
+			return nil
+		}
+		return s.Signature
+	})
 }
 
 // Key is the key of a volume.

@@ -2,7 +2,6 @@ package blockctrl
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -15,7 +14,6 @@ import (
 	"talos.internal/internal/boot"
 	"talos.internal/internal/diskkey"
 	"talos.internal/internal/luks"
-	"talos.internal/internal/metastore"
 	"talos.internal/internal/superblock"
 	"talos.internal/internal/sys/dm"
 	"talos.internal/internal/sys/pcr"
@@ -220,7 +218,7 @@ func (c *VolumeManagerController) encrypt(ctx context.Context, d Device, w wante
 	}
 	// Where its keys are found comes before it: without that it could not be opened at the next start.
 	if w.id == blockdoc.State {
-		if err := c.keepState(ctx, w.Encryption); err != nil {
+		if err := c.State.Keep(ctx, w.Encryption); err != nil {
 			return diskkey.Opened{}, err
 		}
 	}
@@ -255,6 +253,11 @@ const xfsAlmostNothing = 32 << 20
 func (c *VolumeManagerController) unlock(ctx context.Context, d Device, w wanted, mine *opened, log *slog.Logger) (diskkey.Opened, error) {
 	o, err := diskkey.Unlock(ctx, d, c.Keys, w.id, w.Encryption.Keys)
 	if err != nil {
+		if len(w.Encryption.Keys) == 0 && w.id == blockdoc.State {
+			if _, _, why := c.State.Get(); why != nil {
+				err = fmt.Errorf("%w: %w", err, why)
+			}
+		}
 		if ctx.Err() == nil {
 			c.refused[w.id] = refusal{keys: w.Encryption.Keys, why: err.Error()}
 		}
@@ -289,7 +292,7 @@ func (c *VolumeManagerController) resync(ctx context.Context, d Device, w wanted
 		// Until the slots have changed the old keys are needed, and afterwards the new ones.
 		e := w.Encryption
 		e.Keys = both
-		if err := c.keepState(ctx, e); err != nil {
+		if err := c.State.Keep(ctx, e); err != nil {
 			return err
 		}
 	}
@@ -302,37 +305,13 @@ func (c *VolumeManagerController) resync(ctx context.Context, d Device, w wanted
 	if len(mine.failed) == 0 {
 		mine.with = w.Encryption.Keys
 		if w.id == blockdoc.State {
-			if err := c.keepState(ctx, w.Encryption); err != nil {
+			if err := c.State.Keep(ctx, w.Encryption); err != nil {
 				return err
 			}
 		}
 	}
 	c.opened[w.id] = mine
 	return nil
-}
-
-// keepState writes into META how STATE is opened, if it has something else.
-func (c *VolumeManagerController) keepState(ctx context.Context, e block.Encryption) error {
-	text, err := json.Marshal(e)
-	if err != nil {
-		return fmt.Errorf("keep the keys of STATE: %w", err)
-	}
-	if c.Meta.value(metastore.StateEncryption) == string(text) {
-		return nil
-	}
-	return c.Meta.Write(ctx, uint8(metastore.StateEncryption), text)
-}
-
-// stateEncryption returns how STATE is opened as META has it; ok is false if it has nothing of that.
-func stateEncryption(m *Meta) (e block.Encryption, ok bool, err error) {
-	text := m.value(metastore.StateEncryption)
-	if text == "" {
-		return e, false, nil
-	}
-	if err := json.Unmarshal([]byte(text), &e); err != nil {
-		return e, false, fmt.Errorf("META key %s (how STATE is opened): %w", metastore.StateEncryption, err)
-	}
-	return e, true, nil
 }
 
 // measure measures STATE, once, before anything is read from it or any other volume is opened.

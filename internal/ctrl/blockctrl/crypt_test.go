@@ -1,8 +1,10 @@
 package blockctrl
 
 import (
+	"bytes"
 	"crypto/rand"
 	"crypto/rsa"
+	"encoding/base64"
 	"slices"
 	"strings"
 	"testing"
@@ -309,6 +311,29 @@ func TestTheTPM(t *testing.T) {
 			r.wantMounted("STATE", "/dev/vda5")
 			r.config(root)
 			r.wantMounted("EPHEMERAL", "/dev/vda6")
+		})
+	})
+	t.Run("the passphrase of STATE is in META for the TPM alone", func(t *testing.T) {
+		const passphrase = "a passphrase that nobody may read"
+		m := disk10()
+		boot(m, chip, "keys of the operator", func(r *rig) {
+			r.config(encryptedBy(staticKey("0", passphrase)))
+			r.wantMounted("STATE", "/dev/dm-1")
+		})
+		disk := make([]byte, 1<<20)
+		if meta, err := m.Open("vda4", Read); err != nil {
+			t.Fatal(err)
+		} else if _, err := meta.ReadAt(disk, 0); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Contains(disk, []byte("sealedKey")) || bytes.Contains(disk, []byte(base64.StdEncoding.EncodeToString([]byte(passphrase)))) || bytes.Contains(disk, []byte(passphrase)) {
+			t.Error("META has the passphrase in clear, or not at all")
+		}
+		boot(m, chip, "other keys", func(r *rig) { r.wantMounted("STATE", "/dev/dm-1") })
+		boot(m, swtpm.Start(t), "keys of the operator", func(r *rig) {
+			r.wantVolume("STATE", "closed on another machine", says("another TPM has sealed it"))
+			r.config(encryptedBy(staticKey("0", passphrase))) // whoever knows it may open it
+			r.wantMounted("STATE", "/dev/dm-1")
 		})
 	})
 	t.Run("a STATE of somebody else opens nothing", func(t *testing.T) {

@@ -95,14 +95,15 @@ func Controllers(deps Deps) []controller.Controller {
 	if deps.Meta == nil {
 		deps.Meta = NewMeta(deps.Kernel)
 	}
+	of := deps.Meta.stateKeys(deps.Keys)
 	out := []controller.Controller{
 		deps.Meta,
 		&DevicesController{Kernel: deps.Kernel, Watch: deps.Watch},
 		disksController(deps.Kernel),
 		&DiscoveryController{Kernel: deps.Kernel, Settle: deps.Settle},
 		systemDiskController(deps.RootGUID),
-		volumeConfigController(deps.Meta),
-		&VolumeManagerController{Kernel: deps.Kernel, Meta: deps.Meta, Keys: deps.Keys, Measure: deps.Measure, Default: !deps.Clear},
+		volumeConfigController(of),
+		&VolumeManagerController{Kernel: deps.Kernel, State: of, Keys: deps.Keys, Measure: deps.Measure, Default: !deps.Clear},
 		mountRequestController(),
 		&MountController{Kernel: deps.Kernel, Mounts: deps.Mounts},
 		&MountStatusController{},

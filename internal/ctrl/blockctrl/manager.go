@@ -23,7 +23,8 @@ import (
 // VolumeManagerController finds volumes, and makes those that are not there and should be.
 type VolumeManagerController struct {
 	Kernel Kernel
-	Meta   *Meta
+	// State remembers how STATE is opened.
+	State *diskkey.Memory
 	// Keys has the secrets of encrypted volumes; nil means that there are none.
 	Keys *diskkey.Keeper
 	// Measure measures into a register of the TPM. Nil means that there is none.

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"talos.internal/controller"
+	"talos.internal/internal/diskkey"
 	"talos.internal/internal/install"
 	"talos.internal/internal/metastore"
 	"talos.internal/resource/block"
@@ -105,6 +106,12 @@ func (m *Meta) value(key metastore.Key) string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.values[key]
+}
+
+// stateKeys has the place for how STATE is opened.
+func (m *Meta) stateKeys(k *diskkey.Keeper) *diskkey.Memory {
+	const key = metastore.StateEncryption
+	return &diskkey.Memory{Keeper: k, Load: func() string { return m.value(key) }, Save: func(ctx context.Context, text []byte) error { return m.Write(ctx, uint8(key), text) }}
 }
 
 // Refresh has META shown as it is on the disk, after somebody else has changed it.

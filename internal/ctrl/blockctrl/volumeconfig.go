@@ -11,6 +11,7 @@ import (
 	"talos.internal/config/scalar"
 	"talos.internal/config/schema"
 	"talos.internal/controller"
+	"talos.internal/internal/diskkey"
 	"talos.internal/internal/effective"
 	"talos.internal/internal/gpt"
 	"talos.internal/internal/install"
@@ -51,7 +52,7 @@ type volume struct {
 // volumeConfigController makes the volumes that the system has and those that the machine config asks for.
 //
 // Before META is read it says nothing of STATE: how that is opened is in META.
-func volumeConfigController(meta *Meta) controller.Controller {
+func volumeConfigController(keys *diskkey.Memory) controller.Controller {
 	to := []controller.Output{controller.Exclusive[block.VolumeConfig](), controller.Shared[block.VolumeMountRequest]()}
 	return effective.Pass(requester, to, func(ctx context.Context, rt controller.Runtime, c *effective.Config) error {
 		var set schema.Set
@@ -63,9 +64,7 @@ func volumeConfigController(meta *Meta) controller.Controller {
 			return err
 		}
 		all := volumes(set)
-		if err := stateVolume(all, loaded, meta); err != nil {
-			return err
-		}
+		stateVolume(all, loaded, keys)
 		// STATE first: whoever sees another volume of a new config sees it as that config wants it.
 		ids := slices.Sorted(maps.Keys(all))
 		slices.SortStableFunc(ids, func(a, b string) int { return int(all[a].config.Provisioning.Wave - all[b].config.Provisioning.Wave) })
@@ -89,21 +88,24 @@ func volumeConfigController(meta *Meta) controller.Controller {
 
 // stateVolume completes STATE with what META says of it. What the config asks for goes before; what it does not ask for any more holds for as long as
 // META has it, since a volume is not decrypted in place.
-func stateVolume(all map[string]volume, loaded bool, meta *Meta) error {
+func stateVolume(all map[string]volume, loaded bool, keys *diskkey.Memory) {
 	if !loaded {
 		delete(all, blockdoc.State)
-		return nil
+		return
 	}
 	v := all[blockdoc.State]
 	if v.config.Encryption.Provider != block.EncryptionNone {
-		return nil
+		return
 	}
-	e, there, err := stateEncryption(meta)
+	e, there, err := keys.Get()
+	if err != nil {
+		// It is encrypted, by keys that are not known. Opening it says why.
+		e, there = block.Encryption{Provider: block.EncryptionLUKS2}, true
+	}
 	if there {
 		v.config.Encryption = e
 		all[blockdoc.State] = v
 	}
-	return err
 }
 
 // The mount points of the system's volumes.
