@@ -120,6 +120,8 @@ type shape struct {
 	memory      int64 // of the machine of the control plane; 0 is 1 GiB
 	documents   []string
 	config      []byte // what the machine gets in place of a config, as it is
+	// unconfigured says that it gets none.
+	unconfigured bool
 }
 
 // leastWorker is the least memory of a worker that Kubernetes is to run on.
@@ -181,7 +183,7 @@ func newCluster(t *testing.T, s shape) *machine {
 	switch {
 	case s.config != nil:
 		r.Nodes[0].Config = s.config
-	case s.blank:
+	case s.blank, s.unconfigured:
 		r.Nodes[0].Config = nil
 	}
 	mine := &destroyer{p, s.name}
@@ -289,11 +291,11 @@ func (m *machine) talosctl(ctx context.Context, args ...string) (string, error) 
 	return out.String(), nil
 }
 
-// shows waits until "talosctl get KIND" has all the texts.
+// shows waits until "talosctl get KIND" has all the texts. A kind may have an id behind it.
 func (m *machine) shows(kind string, texts ...string) {
 	m.t.Helper()
 	m.until(fmt.Sprintf("%s to have %q", kind, texts), func(ctx context.Context) error {
-		out, err := m.talosctl(ctx, "get", kind, "-o", "yaml")
+		out, err := m.talosctl(ctx, append([]string{"get"}, append(strings.Fields(kind), "-o", "yaml")...)...)
 		if err != nil {
 			return err
 		}
@@ -342,38 +344,49 @@ func (m *machine) survives() {
 	}
 }
 
+// seesItself wants of a machine with its system on a disk that it knows its disks and its network.
+func (m *machine) seesItself() {
+	m.t.Helper()
+	m.shows("disks", "id: vda")
+	m.shows("systemdisk", "vda")
+	m.shows("discoveredvolumes", "EFI", "ROOT-A", "ROOT-B", "META", "STATE", "EPHEMERAL")
+	for _, volume := range []string{"META", "STATE", "EPHEMERAL"} {
+		m.shows("volumestatus "+volume, "phase: ready")
+	}
+	m.shows("links", "operationalState: up", "hardwareAddr: 02:")
+	m.shows("addresses", m.node().Address.String()+"/24")
+	m.shows("routes", "10.77.0.1")
+}
+
 func TestDiskImageBootsByFirmware(t *testing.T) {
 	m := newMachine(t, "metal-disk", built(t, "talos.qcow2", "talos.raw"), false, qemu.Options{UEFI: true})
 	m.answers()
-	m.shows("disks", "id: vda")
-	m.shows("links", "up")
-	m.shows("addresses", m.node().Address.String()+"/24")
-	m.shows("routes", "10.77.0.1")
-	m.shows("discoveredvolumes", "META", "STATE", "EPHEMERAL")
-	m.shows("volumestatus", "STATE", "EPHEMERAL", "phase: ready")
+	m.seesItself()
 	m.survives()
 }
 
 func TestISOInstalls(t *testing.T) {
 	m := newMachine(t, "metal-iso", built(t, "talos.iso"), true, qemu.Options{UEFI: true})
-	anonymous, err := client.New(client.Options{Endpoints: []string{m.node().Endpoint}, Maintenance: &client.Maintenance{}})
-	if err != nil {
-		t.Fatal(err)
+	m.maintains()
+	// No disk is as the config wants it: the machine says so, and another config helps.
+	right := m.config
+	m.config = bytes.ReplaceAll(right, []byte("/dev/vda"), []byte("/dev/nvme7n1"))
+	if bytes.Equal(m.config, right) {
+		t.Fatalf("the config names no disk:\n%s", right)
 	}
-	defer anonymous.Close()
-	m.until("maintenance mode to answer", func(ctx context.Context) error {
-		_, err := client.Only(anonymous.Machine().Version(ctx, &emptypb.Empty{}))
-		return err
-	})
+	m.gets()
+	m.console("the system cannot be installed: no disk matches", "nvme7n1", "there is /dev/vda")
+	m.answers()
+	m.config = right
 	file := filepath.Join(t.TempDir(), "config.yaml")
 	if err := os.WriteFile(file, m.config, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	m.until("the config to be taken", func(ctx context.Context) error {
-		_, err := m.talosctl(ctx, "apply-config", "--insecure", "--nodes", m.node().Endpoint, "--file", file)
+	m.until("the right config to be taken", func(ctx context.Context) error {
+		_, err := m.talosctl(ctx, "apply-config", "--file", file)
 		return err
 	})
-	m.answers()
 	m.shows("systemdisk", "vda")
+	m.seesItself()
 	m.survives()
 }

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/types/known/emptypb"
 
@@ -46,29 +48,51 @@ func (m *machine) maintains() {
 	})
 }
 
-// gets gives the machine its config as a stranger does.
-func (m *machine) gets() {
+// gets gives the machine its config as a stranger does, with more flags.
+func (m *machine) gets(flags ...string) {
 	m.t.Helper()
 	file := filepath.Join(m.t.TempDir(), "config.yaml")
 	if err := os.WriteFile(file, m.config, 0o600); err != nil {
 		m.t.Fatal(err)
 	}
 	m.until("the config to be taken", func(ctx context.Context) error {
-		_, err := m.talosctl(ctx, "apply-config", "--insecure", "--nodes", m.node().Endpoint, "--file", file)
+		_, err := m.talosctl(ctx, append([]string{"apply-config", "--insecure", "--nodes", m.node().Endpoint, "--file", file}, flags...)...)
 		return err
 	})
+}
+
+// fingerprint is that of the machine's certificate, as the console has it last.
+func (m *machine) fingerprint() string {
+	m.t.Helper()
+	var print string
+	m.until("a fingerprint on the console", func(ctx context.Context) error {
+		var said strings.Builder
+		if err := m.p.Logs(ctx, m.cluster.Name, m.node().Name, provision.LogOptions{}, &said); err != nil {
+			return err
+		}
+		for line := range strings.Lines(said.String()) {
+			if _, after, ok := strings.Cut(line, "its certificate has the fingerprint "); ok {
+				print = strings.TrimSpace(after)
+			}
+		}
+		if print == "" {
+			return errors.New("there is none")
+		}
+		return nil
+	})
+	return print
 }
 
 // Each bad start says what is wrong, and leaves a machine that can be helped.
 func TestBadStarts(t *testing.T) {
 	disk := built(t, "talos.qcow2", "talos.raw")
 	ordinary := []string{withoutTimeServer}
-	t.Run("the config has mistakes", func(t *testing.T) {
+	t.Run("the config is no YAML", func(t *testing.T) {
 		m := newCluster(t, shape{
 			name: "metal-broken", image: disk, options: direct(t), documents: ordinary,
-			config: []byte("version: v1alpha1\nmachine:\n    typo: worker\ncluster: {}\n"),
+			config: []byte("version: v1alpha1\nmachine: {type: worker\ncluster: {}\n"),
 		})
-		m.console("machine config cannot be used", "typo")
+		m.console("machine config cannot be used", "line 3")
 		m.maintains()
 		m.gets()
 		m.answers()
@@ -96,10 +120,34 @@ provisioning:
 		m.shows("volumestatus", `no disk matches disk.transport == "nvme"`)
 		m.console("no disk matches")
 	})
-	t.Run("nobody gives addresses, and nobody knows the time", func(t *testing.T) {
-		m := newCluster(t, shape{name: "metal-alone", image: disk, options: direct(t)})
+	t.Run("nobody gives addresses", func(t *testing.T) {
+		o := direct(t)
+		o.DHCP = true
+		m := newCluster(t, shape{name: "metal-alone", image: disk, options: o, documents: ordinary, unconfigured: true})
+		m.alone(true)
+		m.console("is in maintenance mode and has no address yet", "is there a DHCP server")
+		pin := m.fingerprint()
+		m.alone(false)
+		m.console("can be reached at " + m.node().Address.String())
+		m.maintains()
+		if now := m.fingerprint(); now != pin {
+			t.Errorf("with an address the certificate is another: %s; at first %s", now, pin)
+		}
+		m.gets("--cert-fingerprint", pin)
 		m.answers()
-		m.console("the clock is not set", "no time server has confirmed the clock")
+	})
+	t.Run("the clock is wrong", func(t *testing.T) {
+		o := direct(t)
+		o.Clock = time.Date(2001, 2, 3, 4, 5, 6, 0, time.UTC)
+		server := netip.MustParseAddr("10.77.0.123")
+		m := newCluster(t, shape{name: "metal-clock", image: disk, options: o, documents: []string{
+			"apiVersion: v1alpha1\nkind: TimeSyncConfig\nntp: {servers: [" + server.String() + "]}\n",
+		}})
+		clock := m.newTimeServer(server)
+		m.console("the clock is not set: ask time server "+server.String(), "no time server has confirmed the clock", "time=2001-02-03")
+		clock.answers.Store(true)
+		m.console("the clock was stepped")
+		m.answers()
 	})
 	t.Run("there is no root", func(t *testing.T) {
 		o := direct(t)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"strconv"
+	"time"
 
 	"talos.internal/internal/boot"
 	"talos.internal/internal/supervise"
@@ -49,7 +50,8 @@ func (n *node) dashboard() supervise.Service {
 			Nice:         10,
 			Cgroup:       boot.GroupDashboard,
 		}},
-		After: []string{"machined"},
+		After:      []string{"machined"},
+		Conditions: []supervise.Condition{startThrough{n.gates.api}},
 		Prepare: func(context.Context) error {
 			shown, err := vt.Shown("")
 			if err != nil {
@@ -73,4 +75,23 @@ func (n *node) dashboard() supervise.Service {
 		},
 		Allow: supervise.MayStart | supervise.MayStop | supervise.MayRestart,
 	}
+}
+
+// dashboardWait is how long the dashboard leaves the processor to the start of the machine, which may hang.
+const dashboardWait = 20 * time.Second
+
+// startThrough holds when the API can be served, and at the latest after dashboardWait.
+type startThrough struct{ api supervise.Condition }
+
+// String implements supervise.Condition.
+func (startThrough) String() string { return "the start to be through" }
+
+// Wait implements supervise.Condition.
+func (c startThrough) Wait(ctx context.Context) error {
+	enough, cancel := context.WithTimeout(ctx, dashboardWait)
+	defer cancel()
+	if err := c.api.Wait(enough); err != nil && enough.Err() == nil {
+		return err
+	}
+	return ctx.Err()
 }
