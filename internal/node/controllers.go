@@ -53,6 +53,7 @@ func (n *node) registerControllers() error {
 	configs := configctrl.Deps{Store: n.configs, Userdata: n.facts.UserData, Mode: n.mode(), Publish: n.publish}
 	running := runtimectrl.Deps{Mode: n.mode(), Version: version, Stage: n.stage, Publish: n.publish}
 	var clock timectrl.Deps
+	garbage := garbageOf(memory(n.groups, n.log))
 	var caches chan struct{} // nil: they are there from the start
 	volumes := n.machine != nil
 	if n.machine != nil {
@@ -83,14 +84,15 @@ func (n *node) registerControllers() error {
 		filesctrl.Controllers(filesctrl.Deps{Root: boot.SystemEtc, Binder: binder{mount.Kernel{}}}),
 		crictrl.Controllers(crictrl.Deps{
 			Services: n.services, Launcher: n.processes, Client: n.runtime, Snapshotter: n.snapshots,
-			Conditions: []supervise.Condition{n.gates.network, n.gates.ephemeral}, CachesKnown: caches,
+			Conditions: []supervise.Condition{n.gates.network, n.gates.ephemeral}, CachesKnown: caches, Garbage: garbage,
 		}),
 		etcdctrl.Controllers(etcdctrl.Deps{
 			Services: n.services, Client: n.runtime, Door: n.door,
 			Conditions: []supervise.Condition{n.gates.network, n.gates.time},
 		}),
 		kubectrl.Controllers(kubectrl.Deps{
-			Image: func(ctx context.Context, ref string) error { return n.runtime.Ensure(ctx, container.Pods, ref) },
+			Image:   func(ctx context.Context, ref string) error { return n.runtime.Ensure(ctx, container.Pods, ref) },
+			Garbage: garbage,
 		}),
 		kubeletctrl.Controllers(kubeletctrl.Deps{
 			Services:   n.services,
@@ -98,6 +100,7 @@ func (n *node) registerControllers() error {
 			Conditions: []supervise.Condition{n.gates.network, n.gates.time},
 			Container:  n.facts.Mode == boot.Container,
 			Image:      func(ctx context.Context, ref string) error { return n.runtime.Ensure(ctx, container.System, ref) },
+			Garbage:    garbage,
 		}),
 		manifestctrl.Controllers(manifestctrl.Deps{Lock: etcdop.Operator{PKI: etcdctrl.DefaultPKI}}),
 		nodectrl.Controllers(nodectrl.Deps{}),

@@ -69,6 +69,8 @@ type Deps struct {
 	Host func() (container.Host, error)
 	// Snapshotter is what [Snapshotter] chose; empty means overlayfs.
 	Snapshotter string
+	// Garbage is the GOGC of containerd and its shims: how much garbage there may be, in percent of what is in use. "" leaves it to them.
+	Garbage string
 	// Dir is the directory of the CRI's files, /etc/cri. It is there and can be written to.
 	Dir string
 	// Root is for containerd's data, /var/lib/containerd; State for its sockets and what it runs, /run/containerd.

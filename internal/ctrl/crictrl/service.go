@@ -136,6 +136,9 @@ func (c *ServiceController) service(mayLowerOOM bool) supervise.Service {
 		Env:       []string{"PATH=" + filepath.Dir(c.deps.Program) + ":/usr/bin:/usr/sbin:/bin:/sbin:/usr/local/bin", "HOME=/"},
 		Leftovers: child.KeepLeftovers,
 	}
+	if c.deps.Garbage != "" {
+		spec.Env = append(spec.Env, "GOGC="+c.deps.Garbage)
+	}
 	if mayLowerOOM {
 		score := -999
 		spec.OOMScoreAdj = &score

@@ -52,6 +52,9 @@ type Deps struct {
 	Image func(ctx context.Context, ref string) error
 	// Ready tells why the API server that a kubeconfig leads to is not ready; nil is [APIServerReady].
 	Ready func(ctx context.Context, kubeconfig string) error
+	// Garbage is the GOGC of the control plane, unless the config has another: how much garbage there may be, in percent of what is in
+	// use. "" leaves it to the programs.
+	Garbage string
 	// Transport makes calls to kubelet in place of one that knows its certificate; for tests.
 	Transport http.RoundTripper
 }

@@ -508,3 +508,25 @@ func TestEveryComponentHasAUser(t *testing.T) {
 		t.Errorf("users = %v; want %v", got, want)
 	}
 }
+
+// What the config says of the garbage of a component goes before what suits the machine.
+func TestTheConfigDecidesAboutGarbage(t *testing.T) {
+	for _, tc := range []struct {
+		machine string
+		config  map[string]string
+		want    string
+	}{{"", nil, ""}, {"50", nil, "50"}, {"50", map[string]string{"GOGC": "200"}, "200"}, {"", map[string]string{"GOGC": "200"}, "200"}} {
+		pod := component{name: schedulerName, env: tc.config}.pod(Deps{Garbage: tc.machine})
+		got := ""
+		for _, c := range pod["spec"].(object)["containers"].(list) {
+			for _, e := range c.(object)["env"].(list) {
+				if e.(object)["name"] == "GOGC" {
+					got += e.(object)["value"].(string)
+				}
+			}
+		}
+		if got != tc.want {
+			t.Errorf("a machine with %q, a config with %v: GOGC = %q; want %q", tc.machine, tc.config, got, tc.want)
+		}
+	}
+}

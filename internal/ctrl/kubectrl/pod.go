@@ -62,6 +62,9 @@ func (c component) pod(d Deps) object {
 
 	// Not status.podIP: as long as kubelet does not know the address, that is empty, and this keeps the container from starting.
 	env := list{object{"name": "NODE_IP", "valueFrom": object{"fieldRef": object{"fieldPath": "status.hostIP"}}}}
+	if _, given := c.env["GOGC"]; !given && d.Garbage != "" {
+		env = append(env, object{"name": "GOGC", "value": d.Garbage})
+	}
 	for _, name := range slices.Sorted(maps.Keys(c.env)) {
 		env = append(env, object{"name": name, "value": c.env[name]})
 	}

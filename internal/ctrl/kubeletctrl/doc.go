@@ -60,6 +60,8 @@ type Deps struct {
 	Image func(ctx context.Context, ref string) error
 	// MayJoin asks whether the cluster would give kubelet a certificate; nil is [MayJoin].
 	MayJoin func(context.Context, secrets.Kubelet) (bool, error)
+	// Garbage is kubelet's GOGC: how much garbage there may be, in percent of what is in use. "" leaves it to kubelet.
+	Garbage string
 	// Etc is for kubelet's configuration and credentials; /etc/kubernetes.
 	Etc string
 	// Root is kubelet's own directory; /var/lib/kubelet.

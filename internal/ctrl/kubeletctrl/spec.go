@@ -295,6 +295,9 @@ func containerOf(s kube.KubeletSpec, d Deps) (container.Spec, error) {
 			bind("/etc/resolv.conf", "ro"),
 		},
 	}
+	if d.Garbage != "" {
+		out.Env = []string{"GOGC=" + d.Garbage}
+	}
 	if len(s.CredentialProviderConfig) > 0 {
 		out.Mounts = append(out.Mounts, bind(credentialPlugins, "ro"))
 	}

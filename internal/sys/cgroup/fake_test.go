@@ -522,3 +522,37 @@ func TestVacateMakesRoomForGroupsBelow(t *testing.T) {
 		})
 	}
 }
+
+func TestTheLimitOfAllMemory(t *testing.T) {
+	for _, tc := range []struct {
+		name, mounts, file, text string
+		want                     int64
+		wrong                    string
+	}{
+		{"v2, a container", mountsV2, "memory.max", "2147483648\n", 2 << 30, ""},
+		{"v2, a container without a limit", mountsV2, "memory.max", "max\n", Unlimited, ""},
+		{"v2, a machine", mountsV2, "", "", Unlimited, ""},
+		{"v2, nonsense", mountsV2, "memory.max", "much\n", Unlimited, "much"},
+		{"v1, a container", mountsV1, "memory/memory.stat", "cache 1\nhierarchical_memory_limit 1073741824\n", 1 << 30, ""},
+		{"v1, a machine", mountsV1, "memory/memory.stat", "cache 1\nhierarchical_memory_limit 9223372036854771712\n", Unlimited, ""},
+		{"v1, nonsense", mountsV1, "memory/memory.stat", "cache\thierarchical much\nx y\n", Unlimited, "memory.stat"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			tree := fake(t, tc.mounts)
+			if dir := tree.dirs[""]; tree.Version() == V2 {
+				if err := os.Remove(filepath.Join(dir, "memory.max")); err != nil {
+					t.Fatal(err)
+				}
+				if tc.file != "" {
+					put(t, filepath.Join(dir, tc.file), tc.text)
+				}
+			} else {
+				put(t, filepath.Join(tree.root, "sys/fs/cgroup", tc.file), tc.text)
+			}
+			got, err := tree.MemoryLimit()
+			if got != tc.want || (err == nil) != (tc.wrong == "") || err != nil && !strings.Contains(err.Error(), tc.wrong) {
+				t.Errorf("MemoryLimit = %d, %v; want %d, %q", got, err, tc.want, tc.wrong)
+			}
+		})
+	}
+}

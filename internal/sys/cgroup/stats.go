@@ -145,3 +145,31 @@ func (v *values) stats2() Stats {
 		Processes: v.number("", "pids.current"),
 	}
 }
+
+// MemoryLimit returns how much memory all that is in the tree may have, in bytes: what limits the container whose root the tree is, with
+// v1 also the groups above it. [Unlimited] means that only the machine does.
+func (t *Tree) MemoryLimit() (int64, error) {
+	v := &values{g: t.Group("/")}
+	limit := Unlimited
+	if t.version == V1 {
+		if n, ok := v.stat("memory", "memory.stat")["hierarchical_memory_limit"]; ok && n < noLimit1 {
+			limit = int64(n)
+		}
+	} else if f := v.open("", "memory.max"); f != nil { // the root of a machine has none
+		text, err := io.ReadAll(f)
+		_ = f.Close() // it was read
+		if word := strings.TrimSpace(string(text)); err == nil && word != "max" {
+			limit, err = strconv.ParseInt(word, 10, 64)
+		}
+		if err != nil {
+			v.err = err
+		}
+	}
+	if v.err != nil {
+		return Unlimited, fmt.Errorf("read the limit of memory: %w", v.err)
+	}
+	return limit, nil
+}
+
+// noLimit1 is what v1 begins to take for no limit: it counts in pages, and the most is a little below 2^63.
+const noLimit1 = 1 << 62
