@@ -117,7 +117,7 @@ func (d *Drivers) Names(ctx context.Context, names ...string) error {
 
 // present loads the modules for the devices that are there and wanted by then, and for those that they show in turn, and returns what
 // was loaded. A device is looked at once.
-func (d *Drivers) present(ctx context.Context, most need) ([]string, error) {
+func (d *Drivers) present(ctx context.Context, most uevent.Need) ([]string, error) {
 	var all []string
 	var errs []error
 	for ctx.Err() == nil {
@@ -126,8 +126,8 @@ func (d *Drivers) present(ctx context.Context, most need) ([]string, error) {
 			return all, err
 		}
 		more := false
-		for n, list := range byNeed(aliases) {
-			if need(n) > most || more {
+		for n, list := range uevent.ByNeed(aliases) {
+			if uevent.Need(n) > most || more {
 				break // what is wanted first may have come meanwhile
 			}
 			loaded, fresh, err := d.Aliases(ctx, list...)
@@ -179,19 +179,19 @@ func (d *Drivers) Follow(ctx context.Context, say func(loaded []string, err erro
 		return err
 	}
 	defer l.Close()
-	present := func(most need) {
+	present := func(most uevent.Need) {
 		if loaded, err := d.present(ctx, most); len(loaded) > 0 || err != nil {
 			say(loaded, err)
 		}
 	}
-	present(needSoon)
+	present(uevent.Soon)
 	settled()
-	present(needLater)
+	present(uevent.Later)
 	for {
 		e, err := l.Next(ctx)
 		switch {
 		case errors.Is(err, uevent.ErrLost):
-			present(needLater)
+			present(uevent.Later)
 		case err != nil:
 			return err
 		case e.Action == "add" && e.Vars["MODALIAS"] != "":
@@ -213,9 +213,9 @@ func (k kernelDevices) LoadModules(ctx context.Context, names ...string) error {
 // LoadDrivers implements Devices.
 func (k kernelDevices) LoadDrivers(ctx context.Context, all bool) ([]string, error) {
 	if all {
-		return k.drivers.present(ctx, needLater)
+		return k.drivers.present(ctx, uevent.Later)
 	}
-	return k.drivers.present(ctx, needFirst)
+	return k.drivers.present(ctx, uevent.First)
 }
 
 // Wake implements Devices. Without the kernel's messages nothing wakes, and the caller looks from time to time.
