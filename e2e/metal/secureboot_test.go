@@ -129,17 +129,22 @@ func predicted(t *testing.T, uki string) string {
 	return fmt.Sprintf("%x", pcrsig.Predict(crypto.SHA256, sections, append(pcrsig.Phases(), pcr.StartTheWorld)))
 }
 
-// From an empty firmware: the boot loader enrols the keys that are on its partition, the firmware starts again and insists on them,
-// the machine knows who signed what it runs, and its TPM has measured what the image's signatures are of.
+// From an empty firmware and an empty disk: the boot loader enrols the keys that are on the medium, the firmware starts again and insists on them, the
+// machine installs itself, and its TPM encrypts its volumes, which nobody has asked for. The machine knows who signed what it runs, and its TPM has
+// measured what the image's signatures are of.
 func TestSecureBoot(t *testing.T) {
 	k := newKeys(t, "owner")
 	b := signed(t, k)
-	if err := b.WriteDisk(t.Context(), assets.DiskOptions{}); err != nil {
+	if err := b.WriteISO(t.Context(), false); err != nil {
 		t.Fatal(err)
 	}
-	m := newMachine(t, "metal-secure", filepath.Join(b.Dir, assets.Disk), false, qemu.Options{UEFI: true, SecureBoot: true, TPM: true})
+	m := newMachine(t, "metal-secure", filepath.Join(b.Dir, assets.ISO), true, qemu.Options{UEFI: true, SecureBoot: true, TPM: true})
 	m.says(enrolling, 1)
+	m.apply(m.config)
 	m.answers()
+	m.shows("systemdisk", "vda")
+	m.shows("volumestatus", "phase: ready", "encryptionProvider: luks2", "mountLocation: /dev/dm-1", "mountLocation: /dev/dm-2", "- tpm")
+	m.shows("recoverykeys", "id: STATE", "id: EPHEMERAL")
 	m.shows("securitystate", "secureBoot: true", "bootedWithUKI: true", "moduleSignatureEnforced: true",
 		fmt.Sprintf("ukiSigningKeyFingerprint: %x", sha256.Sum256(k.Certificate.Raw)),
 		fmt.Sprintf("pcrSigningKeyFingerprint: %x", pcrsig.Fingerprint(k.PCR.Public().(*rsa.PublicKey))))
@@ -160,9 +165,8 @@ const enrolling = "Enrolling secure boot keys"
 func TestFirmwareRefusesWhatTheOwnerHasNotSigned(t *testing.T) {
 	good := signed(t, newKeys(t, "owner"))
 	unsigned, rogue := signed(t, nil), signed(t, newKeys(t, "rogue"))
-	vars := filepath.Join(t.TempDir(), "vars.fd")
-	empty, err := os.ReadFile(strings.Replace(secureCode(t), "CODE_4M.secboot", "VARS_4M", 1))
-	if err := errors.Join(err, os.WriteFile(vars, empty, 0o600), good.WriteDisk(t.Context(), assets.DiskOptions{})); err != nil {
+	vars := emptyVars(t)
+	if err := good.WriteDisk(t.Context(), assets.DiskOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if console := firmware(t, vars, filepath.Join(good.Dir, assets.Disk), insists); !strings.Contains(console, enrolling) {
@@ -266,6 +270,17 @@ func firmware(t *testing.T, vars, disk, text string) string {
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
+}
+
+// emptyVars is a file with the variables of a firmware that trusts nobody yet.
+func emptyVars(t *testing.T) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "vars.fd")
+	text, err := os.ReadFile(strings.Replace(secureCode(t), "CODE_4M.secboot", "VARS_4M", 1))
+	if err := errors.Join(err, os.WriteFile(name, text, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	return name
 }
 
 // secureCode is a firmware that insists on signatures.
