@@ -1,15 +1,35 @@
 package superblock
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+	"io"
+)
 
 // xfs: XFS Algorithms & Data Structures, 3rd edition, section 13.1 (superblocks).
 func xfs(b []byte) (Found, bool) {
-	if len(b) < 512 || !has(b, 0, "XFSB") {
+	if len(b) < 512 || !has(b, 0, "XFSB") || unfinishedXFS(b) {
 		return Found{}, false
 	}
 	f := Found{Name: "xfs", UUID: uuid(b[32:]), Label: text(b[108:120]), BlockSize: be.Uint32(b[4:]), Sector: uint32(be.Uint16(b[102:]))}
 	f.Size = be.Uint64(b[8:]) * uint64(f.BlockSize)
 	return f, powerOfTwo(f.BlockSize) && powerOfTwo(f.Sector)
+}
+
+// unfinishedXFS reports whether mkfs has not come to its end: it sets sb_inprogress first, and takes it away with its last write. The kernel does not mount that.
+func unfinishedXFS(b []byte) bool { return len(b) > 126 && has(b, 0, "XFSB") && b[126] != 0 }
+
+// Unfinished reports whether a device begins with a file system that was being made when power was cut. [Probe] recognises nothing there, and a mkfs that
+// is careful refuses it.
+func Unfinished(r io.ReaderAt) (bool, error) {
+	b := make([]byte, 512)
+	if n, err := r.ReadAt(b, 0); n < len(b) {
+		if errors.Is(err, io.EOF) {
+			return false, nil
+		}
+		return false, fmt.Errorf("read the first %d bytes: %w", len(b), err)
+	}
+	return unfinishedXFS(b), nil
 }
 
 // ext: the kernel's filesystems/ext4/super.rst.

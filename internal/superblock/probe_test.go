@@ -203,6 +203,26 @@ func TestAReadThatFailsIsAnErrorAndNotNothing(t *testing.T) {
 	}
 }
 
+// A cut of power in the middle of mkfs leaves what no kernel mounts: a machine whose first start was cut had no EPHEMERAL for ever.
+func TestAnUnfinishedFileSystemIsNone(t *testing.T) {
+	whole := sample(t, "xfs")
+	cut := bytes.Clone(whole)
+	cut[126] = 1
+	for _, tc := range []struct {
+		name string
+		b    []byte
+		want bool
+	}{{"whole", whole, false}, {"cut", cut, true}, {"empty", make([]byte, 1<<20), false}, {"short", nil, false}} {
+		unfinished, err := Unfinished(bytes.NewReader(tc.b))
+		if err != nil || unfinished != tc.want {
+			t.Errorf("%s: Unfinished = %t, %v; want %t", tc.name, unfinished, err, tc.want)
+		}
+		if _, ok, err := Probe(bytes.NewReader(tc.b), int64(len(tc.b)), 512); err != nil || ok != (tc.name == "whole") {
+			t.Errorf("%s: Probe = %t, %v", tc.name, ok, err)
+		}
+	}
+}
+
 func FuzzProbe(f *testing.F) {
 	for _, s := range samples {
 		f.Add(sample(f, s.file))

@@ -374,6 +374,23 @@ func TestWhatIsNotPossibleIsSaidAndNothingIsDestroyed(t *testing.T) {
 	}
 }
 
+// Power was cut while the file system was made: it is made again, by a mkfs that finds nothing.
+func TestAnUnfinishedFileSystemIsMadeAgain(t *testing.T) {
+	m := newMachine()
+	m.add("vda", 10<<30, nil)
+	installed(m, "vda")
+	cut := super(block.FilesystemXFS, "STATE", 100<<20)
+	cut[126] = 1
+	m.put("vda5", 0, cut)
+	start(t, m, nil, func(r *rig) {
+		r.config(root)
+		r.wantVolume("STATE", "ready", ready)
+	})
+	if did := m.did(); len(did) == 0 || did[0] != `format vda5 as xfs "STATE"` {
+		t.Errorf("done: %q; want STATE to be made", did)
+	}
+}
+
 func TestAForeignFileSystemInOurPartitionIsNotOverwritten(t *testing.T) {
 	run(t, func(m *machine) {
 		m.add("vda", 10<<30, nil)

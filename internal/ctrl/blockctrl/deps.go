@@ -249,3 +249,19 @@ func probe(k Kernel, name string) (found superblock.Found, ok bool, err error) {
 	defer func() { err = errors.Join(err, d.Close()) }()
 	return superblock.Probe(d, d.Size(), d.SectorSize())
 }
+
+// clearUnfinished takes away the beginning of a file system that was being made when power was cut: mkfs would refuse it.
+func clearUnfinished(k Kernel, name string) (err error) {
+	d, err := k.Open(name, Claim)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, d.Close()) }()
+	if cut, err := superblock.Unfinished(d); err != nil || !cut {
+		return err
+	}
+	if _, err := d.WriteAt(make([]byte, 4096), 0); err != nil {
+		return err
+	}
+	return d.Sync()
+}

@@ -226,6 +226,9 @@ func (c *VolumeManagerController) do(ctx context.Context, w wanted, a action, f 
 		if ok {
 			return fmt.Errorf("format %s: it has %s meanwhile, which is not overwritten", a.device, found)
 		}
+		if err := clearUnfinished(c.Kernel, a.device); err != nil {
+			return fmt.Errorf("format %s: %w", a.device, err)
+		}
 		spec := w.Provisioning.FilesystemSpec
 		spec.Label = label(w.id)
 		return c.Kernel.Format(ctx, a.device, spec, a.size)
