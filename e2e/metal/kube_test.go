@@ -110,6 +110,9 @@ func (k *kubectl) run(ctx context.Context, input string, args ...string) (string
 // until waits until the output of kubectl is as wanted.
 func (k *kubectl) until(what string, wanted func(out string) bool, args ...string) {
 	k.m.t.Helper()
+	// kubectl is a large program: to run it over and over again takes the processor from the machine that is waited for.
+	defer func(was time.Duration) { k.m.pause = was }(k.m.pause)
+	k.m.pause = 3 * time.Second
 	k.m.until(what, func(ctx context.Context) error {
 		out, err := k.run(ctx, "", args...)
 		if err == nil && !wanted(out) {

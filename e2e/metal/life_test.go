@@ -215,15 +215,7 @@ func TestLifeOfAMachine(t *testing.T) {
 	m.rootIsClosed()
 	m.rootRefuses()
 
-	last := m.writeUntilKilled()
-	m.start()
-	m.answers()
-	if got := m.written(); got < last {
-		t.Errorf("after a kill during writes the config has change %d; %d was answered", got, last)
-	}
-	if got := m.identity(); got != id {
-		t.Errorf("after a kill during writes the identity is %q; want %q", got, id)
-	}
+	m.survives()
 	if again := m.bootID(); again == boot {
 		t.Error("it did not start again")
 	} else {

@@ -92,7 +92,7 @@ func TestBadStarts(t *testing.T) {
 			name: "metal-broken", image: disk, options: direct(t), documents: ordinary,
 			config: []byte("version: v1alpha1\nmachine: {type: worker\ncluster: {}\n"),
 		})
-		m.console("machine config cannot be used", "line 3")
+		m.console("machine config cannot be used", "not valid YAML")
 		m.maintains()
 		m.gets()
 		m.answers()
