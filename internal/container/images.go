@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -102,7 +103,7 @@ func (c *Client) Pull(ctx context.Context, namespace, ref string, progress func(
 
 // resolver reaches registries by the hosts files, with creds, or if that is nil with the client's own.
 func (c *Client) resolver(ctx context.Context, creds Credentials) remotes.Resolver {
-	o := config.HostOptions{HostDir: config.HostDirFromRoot(c.opts.Hosts)}
+	o := config.HostOptions{HostDir: config.HostDirFromRoot(c.opts.Hosts), UpdateClient: patient}
 	if creds == nil {
 		creds = c.opts.Credentials
 	}
@@ -110,6 +111,18 @@ func (c *Client) resolver(ctx context.Context, creds Credentials) remotes.Resolv
 		o.Credentials = func(host string) (string, string, error) { return creds(host) }
 	}
 	return docker.NewResolver(docker.ResolverOptions{Hosts: config.ConfigureHosts(ctx, o)})
+}
+
+// headerLimit is how long a registry may take to answer. The node's own compares a blob with its digest before it answers: an installer of 100 MB took it more than
+// containerd's 30 seconds, in an emulated machine.
+const headerLimit = 3 * time.Minute
+
+// patient has a client wait for the answer of a registry.
+func patient(c *http.Client) error {
+	if t, ok := c.Transport.(*http.Transport); ok {
+		t.ResponseHeaderTimeout = headerLimit
+	}
+	return nil
 }
 
 // pull brings an image into a namespace; it does not unpack it.
