@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -113,16 +114,29 @@ func (c *Client) resolver(ctx context.Context, creds Credentials) remotes.Resolv
 	return docker.NewResolver(docker.ResolverOptions{Hosts: config.ConfigureHosts(ctx, o)})
 }
 
-// headerLimit is how long a registry may take to answer. The node's own compares a blob with its digest before it answers: an installer of 100 MB took it more than
-// containerd's 30 seconds, in an emulated machine.
+// headerLimit is how long the node's own registry may take to answer. It compares a blob with its digest first: an installer of 100 MB took it
+// more than containerd's 30 seconds, in an emulated machine. Others have those: who does not answer is followed by the next mirror.
 const headerLimit = 3 * time.Minute
 
-// patient has a client wait for the answer of a registry.
+// patient has a client wait for the answer of a registry of this node.
 func patient(c *http.Client) error {
-	if t, ok := c.Transport.(*http.Transport); ok {
-		t.ResponseHeaderTimeout = headerLimit
+	if others, ok := c.Transport.(*http.Transport); ok {
+		own := others.Clone()
+		own.ResponseHeaderTimeout = headerLimit
+		c.Transport = byHost{own: own, others: others}
 	}
 	return nil
+}
+
+// byHost are the transports to this node and to others.
+type byHost struct{ own, others http.RoundTripper }
+
+// RoundTrip implements [http.RoundTripper].
+func (t byHost) RoundTrip(r *http.Request) (*http.Response, error) {
+	if a, err := netip.ParseAddr(r.URL.Hostname()); err == nil && a.IsLoopback() {
+		return t.own.RoundTrip(r)
+	}
+	return t.others.RoundTrip(r)
 }
 
 // pull brings an image into a namespace; it does not unpack it.
