@@ -118,7 +118,7 @@ provisioning:
 		m := newCluster(t, shape{name: "metal-selector", image: disk, options: direct(t), documents: append(ordinary, elsewhere)})
 		m.answers() // a config with a selector that fits can be applied
 		m.shows("volumestatus", `no disk matches disk.transport == "nvme"`)
-		m.console("no disk matches")
+		m.console("the volume EPHEMERAL waits", "no disk matches")
 	})
 	t.Run("nobody gives addresses", func(t *testing.T) {
 		o := direct(t)
@@ -146,8 +146,7 @@ provisioning:
 		clock := m.newTimeServer(server)
 		m.console("the clock is not set: ask time server "+server.String(), "no time server has confirmed the clock", "time=2001-02-03")
 		clock.answers.Store(true)
-		m.console("the clock was stepped")
-		m.answers()
+		m.answers() // with a certificate of now
 	})
 	t.Run("there is no root", func(t *testing.T) {
 		o := direct(t)

@@ -244,6 +244,20 @@ type ephemeralController struct {
 // closedWait is how long containers wait for other volumes whose keys the TPM has: a disk of theirs may be gone.
 const closedWait = 30 * time.Second
 
+// ephemeralPatience is how long nobody is told what EPHEMERAL waits for: at first it is for drivers and disks.
+const ephemeralPatience = 15 * time.Second
+
+// trouble is what a person is told of EPHEMERAL while it is not mounted, and has waited so long; empty if nothing is known to be wrong.
+func trouble(where volume.Where, why string, waits time.Duration) string {
+	switch {
+	case where != volume.Unknown:
+		return "no containers can run: the volume EPHEMERAL is " + where.String()
+	case why == "" || waits < ephemeralPatience:
+		return ""
+	}
+	return "no containers can run yet: the volume EPHEMERAL waits"
+}
+
 func (ephemeralController) Name() string { return "runtime.EphemeralController" }
 
 func (ephemeralController) Inputs() []controller.Input {
@@ -255,7 +269,7 @@ func (ephemeralController) Outputs() []controller.Output { return nil }
 func (c ephemeralController) Run(ctx context.Context, rt controller.Runtime, log *slog.Logger) error {
 	prepared := false
 	told := ""
-	var late time.Time
+	var late, waits time.Time
 	return controller.Loop(ctx, rt, func(ctx context.Context) error {
 		where, why, err := volume.Look(ctx, rt, volume.Ephemeral)
 		if err != nil {
@@ -263,9 +277,13 @@ func (c ephemeralController) Run(ctx context.Context, rt controller.Runtime, log
 		}
 		if where != volume.Mounted {
 			c.gate.Set(false)
-			if said := where.String() + why; where != volume.Unknown && said != told {
-				told = said
-				log.Warn("no containers can run: the volume EPHEMERAL is "+where.String(), "reason", why)
+			if where == volume.Unknown && why != "" && waits.IsZero() {
+				waits = time.Now()
+				time.AfterFunc(ephemeralPatience, rt.Wake)
+			}
+			if text := trouble(where, why, time.Since(waits)); text != "" && text+why != told {
+				told = text + why
+				log.Warn(text, "reason", why)
 			}
 			return nil
 		}

@@ -89,6 +89,25 @@ func TestContainersWaitUntilEphemeralIsPrepared(t *testing.T) {
 	})
 }
 
+func TestThePersonIsToldWhyNoContainersRun(t *testing.T) {
+	for _, tc := range []struct {
+		where volume.Where
+		why   string
+		waits time.Duration
+		want  string
+	}{
+		{volume.Unknown, "", time.Hour, ""},
+		{volume.Unknown, "no disk matches x", time.Second, ""},
+		{volume.Unknown, "no disk matches x", ephemeralPatience, "no containers can run yet: the volume EPHEMERAL waits"},
+		{volume.Failed, "it is too small", 0, "no containers can run: the volume EPHEMERAL is failed"},
+		{volume.Missing, "", 0, "no containers can run: the volume EPHEMERAL is missing"},
+	} {
+		if got := trouble(tc.where, tc.why, tc.waits); got != tc.want {
+			t.Errorf("trouble(%v, %q, %v) = %q; want %q", tc.where, tc.why, tc.waits, got, tc.want)
+		}
+	}
+}
+
 func TestTheConsoleShowsWhatAPersonNeeds(t *testing.T) {
 	var b bytes.Buffer
 	log := slog.New(console{Handler: boot.NewConsole(slog.LevelInfo, &b, &b, &b)})

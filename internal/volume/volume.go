@@ -46,7 +46,7 @@ func Inputs(id string) []controller.Input {
 	}
 }
 
-// Look returns what is known of a volume, and for one that failed why.
+// Look returns what is known of a volume, and why it failed or what it waits for.
 func Look(ctx context.Context, st state.Reader, id string) (w Where, why string, err error) {
 	m, err := state.Lookup[block.MountStatus](ctx, st, id)
 	if err != nil {
@@ -65,7 +65,7 @@ func Look(ctx context.Context, st state.Reader, id string) (w Where, why string,
 	case block.PhaseFailed:
 		return Failed, v.ErrorMessage, nil
 	}
-	return Unknown, "", nil
+	return Unknown, v.ErrorMessage, nil
 }
 
 // Closed names the volumes whose keys the TPM has and that may still be opened at this start.

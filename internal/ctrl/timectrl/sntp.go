@@ -2,6 +2,7 @@ package timectrl
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"time"
@@ -28,6 +29,14 @@ func SNTP(ctx context.Context, server string) (time.Duration, error) {
 	})
 	if err == nil {
 		err = r.Validate()
+	}
+	if timeout, ok := errors.AsType[net.Error](err); err != nil && ctx.Err() != nil || ok && timeout.Timeout() {
+		// Whichever of the limits was hit first, the reason is the same.
+		if _, lookup := errors.AsType[*net.DNSError](err); lookup {
+			err = errors.New("no name server answers")
+		} else {
+			err = errors.New("no answer")
+		}
 	}
 	if err != nil {
 		return 0, fmt.Errorf("ask time server %s: %w", server, err)
