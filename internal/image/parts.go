@@ -61,6 +61,7 @@ func (b *Builder) base(ctx context.Context) (*part, error) {
 	return p, p.tree.Add(
 		rootfs.Bytes("etc/ssl/certs/ca-certificates.crt", 0o644, bundle.Bytes()),
 		rootfs.Bytes("etc/passwd", 0o644, []byte(users)),
+		rootfs.Bytes("etc/protocols", 0o644, []byte(protocols)),
 		rootfs.Bytes("etc/group", 0o644, []byte(groups)),
 		rootfs.Dir("tmp", 0o777|fs.ModeSticky),
 	)
@@ -195,3 +196,19 @@ func spdxLicence(licence string) string {
 	}
 	return licence
 }
+
+// protocols is protocols(5): the names by which nft prints what it reads from the kernel. kube-proxy compares these with its own words for
+// what its maps should have, "udp" and not 17. Without the file, one that was started again took all services for leftovers, and removed
+// them.
+const protocols = `icmp 1 ICMP
+igmp 2 IGMP
+tcp 6 TCP
+udp 17 UDP
+dccp 33 DCCP
+gre 47 GRE
+esp 50 IPSEC-ESP
+ah 51 IPSEC-AH
+ipv6-icmp 58 IPv6-ICMP
+sctp 132 SCTP
+udplite 136 UDPLite
+`
