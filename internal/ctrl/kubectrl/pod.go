@@ -38,6 +38,8 @@ type component struct {
 	noStartup, connectOnly bool
 	// withConfigs and withAudit mount these directories.
 	withConfigs, withAudit bool
+	// grace is how many seconds it has for its end; 0 is Kubernetes' default.
+	grace int
 }
 
 // pod makes the Pod of a component (contract.md, section 6.2): no root, no capabilities, nothing to write to but what is mounted.
@@ -93,7 +95,7 @@ func (c component) pod(d Deps) object {
 		annotations[k] = v
 	}
 	user := userOf(c.name)
-	return object{
+	pod := object{
 		"apiVersion": "v1", "kind": "Pod",
 		"metadata": object{
 			"name": c.name, "namespace": "kube-system", "annotations": annotations,
@@ -108,6 +110,10 @@ func (c component) pod(d Deps) object {
 			"containers":  list{container}, "volumes": volumes,
 		},
 	}
+	if c.grace > 0 {
+		pod["spec"].(object)["terminationGracePeriodSeconds"] = c.grace
+	}
+	return pod
 }
 
 // probe asks where the component listens: its arguments may say so. kubelet asks without credentials; where nobody may do that it

@@ -15,6 +15,10 @@ import (
 	"talos.internal/state"
 )
 
+// apiServerGrace is how many seconds an API server has for its end. It takes no more connections from the first second on, and then
+// waits for the end of watches, which do not end: with Kubernetes' 30 s a change of its config took the API away 20 s longer.
+const apiServerGrace = 10
+
 // etcdService is the name of etcd's service.
 const etcdService = "etcd"
 
@@ -104,7 +108,7 @@ func (c ControlPlaneStaticPodController) pods(ctx context.Context, rt controller
 			name: apiServerName, image: s.Image, line: s.Args, env: s.EnvironmentVariables, volumes: s.ExtraVolumes, resources: s.Resources,
 			versions: versionsOf(apiServerName, r.Metadata().Version().String(), files, configs, true),
 			live:     "/livez", ready: "/readyz", port: int(s.LocalPort), noStartup: !s.StartupProbesEnabled, connectOnly: !mayAnyoneAsk(s, authn),
-			withConfigs: true, withAudit: true,
+			withConfigs: true, withAudit: true, grace: apiServerGrace,
 		}); err != nil {
 			return err
 		}
