@@ -8,8 +8,9 @@ FUZZ  ?= 30s
 FUZZ_PKGS ?= ./...
 # What is read before anything can be trusted: disks, boot images and their signatures, extensions.
 BOOT_PKGS := $(addprefix ./internal/,gpt fat32 metastore superblock luks pe pkcs7 uefi pcrsig eventlog install install/sdboot upgrade image/extension)
-# What a cluster of the default version needs. The version to upgrade from is in "make image" alone.
+# What a cluster of the default version needs. The version to upgrade from is built by "make image", and for the tests.
 KUBE  := $(shell sed -n 's/^kubernetes  *\(v[^ ]*\).*/\1/p' components/versions)
+OLD   := $(shell sed -n 's/^kubernetes-1\.[0-9]*  *\(v[^ ]*\).*/\1/p' components/versions)
 LAB   := kubernetes containerd runc etcd coredns flannel cni pause
 LAB_IMAGES := $(foreach c,apiserver controller-manager scheduler proxy,registry.k8s.io/kube-$(c):$(KUBE)) \
 	talos.internal/kubelet:$(KUBE) talos etcd coredns flannel flannel-cni-plugin pause
@@ -19,7 +20,7 @@ export GOTOOLCHAIN := local
 export CGO_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help talosctl components image lab cluster machine e2e e2e-machine test unit offline lint generate generated bench fuzz fuzz-boot simulate clean
+.PHONY: help talosctl components image lab cluster machine e2e e2e-machine e2e-machine-quick test unit offline lint generate generated bench fuzz fuzz-boot simulate clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -45,6 +46,14 @@ machine: ## build what a machine boots from: _out/machine with kernel, initramfs
 e2e-machine: ## tests of virtual machines: of the provisioner qemu, and of what is built in _out/machine
 	@build/need.sh qemu-system-x86 qemu-utils ovmf swtpm swtpm-tools zstd
 	QEMU_TEST=1 $(GO) test -count 1 -timeout 40m -p 1 ./internal/provision/qemu ./e2e/metal
+
+e2e-machine-quick: ## one machine: from its medium by firmware over an installation to a kill during writes
+	@build/need.sh qemu-system-x86 qemu-utils ovmf zstd
+	QEMU_TEST=1 $(GO) test -count 1 -timeout 15m -run '^TestISOInstalls$$' ./e2e/metal
+
+# A cluster of the older version is upgraded by a test.
+e2e test: LAB += $(shell sed -n 's/^\(kubernetes-1[^ ]*\).*/\1/p' components/versions)
+e2e test: LAB_IMAGES += $(foreach c,apiserver controller-manager scheduler proxy,registry.k8s.io/kube-$(c):$(OLD)) talos.internal/kubelet:$(OLD)
 
 e2e: lab ## tests of whole nodes and clusters, as root
 	@build/need.sh docker.io
@@ -90,10 +99,11 @@ generated: ## fail if a generated file is not current
 bench: ## benchmarks, for benchstat: make bench >new.txt
 	$(GO) test -run '^$$' -bench . -benchmem -count 6 ./config/... ./state/...
 
+# To make an input smaller takes up to a minute by itself, which with headers of disks was all of the time.
 fuzz: ## each fuzz target for FUZZ (30s)
 	@for pkg in $$($(GO) list $(FUZZ_PKGS)); do \
 		for f in $$($(GO) test -list '^Fuzz' $$pkg | grep ^Fuzz || true); do \
-			echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZ) $$pkg || exit 1; \
+			echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZ) -fuzzminimizetime 1s $$pkg || exit 1; \
 		done; \
 	done
 

@@ -21,6 +21,7 @@ import (
 
 	"talos.internal/api/commonpb"
 	"talos.internal/api/machinepb"
+	"talos.internal/client"
 	"talos.internal/config/generate"
 	"talos.internal/config/schema"
 	"talos.internal/e2e/probe"
@@ -68,6 +69,9 @@ func newCluster(t testing.TB, name string, n byte, s shape) *kubeLab {
 	return c
 }
 
+// memoryOfNode is what "talosctl cluster create" gives to a node.
+const memoryOfNode = 2 << 30
+
 // makeCluster makes the machines, and waits until they answer.
 func makeCluster(t testing.TB, name string, n byte, s shape) *kubeLab {
 	t.Helper()
@@ -107,13 +111,13 @@ func makeCluster(t testing.TB, name string, n byte, s shape) *kubeLab {
 	for i := range s.controls + s.workers {
 		if i < s.controls {
 			r.Nodes = append(r.Nodes, provision.NodeRequest{
-				Name: provision.NodeName(name, provision.ControlPlane, i+1), Type: provision.ControlPlane, Address: r.Network.Address(i),
+				Name: provision.NodeName(name, provision.ControlPlane, i+1), Type: provision.ControlPlane, Address: r.Network.Address(i), Memory: memoryOfNode,
 				Config: c.machine(schema.ControlPlane, r.KubernetesEndpoint, slices.Concat(s.patches, s.control)...),
 			})
 			continue
 		}
 		r.Nodes = append(r.Nodes, provision.NodeRequest{
-			Name: provision.NodeName(name, provision.Worker, i+1-s.controls), Type: provision.Worker, Address: r.Network.Address(i),
+			Name: provision.NodeName(name, provision.Worker, i+1-s.controls), Type: provision.Worker, Address: r.Network.Address(i), Memory: memoryOfNode,
 			Config: c.machine(schema.Worker, r.KubernetesEndpoint, s.patches...),
 		})
 	}
@@ -397,28 +401,31 @@ func (c *kubeLab) importProbe() {
 	}
 	for _, n := range c.nodes {
 		admin := c.as(n, secret.RoleAdmin)
-		c.wait("the import of the probe into "+n.Name, func(ctx context.Context) error {
-			s, err := admin.Images().Import(ctx)
-			if err != nil {
-				return err
-			}
-			in := &commonpb.ContainerdInstance{Driver: commonpb.ContainerDriver_CRI, Namespace: commonpb.ContainerdNamespace_NS_CRI}
-			err = s.Send(&machinepb.ImageServiceImportRequest{Request: &machinepb.ImageServiceImportRequest_Containerd{Containerd: in}})
-			for rest := archive; err == nil && len(rest) > 0; {
-				part := rest[:min(len(rest), 1<<20)]
-				rest = rest[len(part):]
-				err = s.Send(&machinepb.ImageServiceImportRequest{Request: &machinepb.ImageServiceImportRequest_ImageChunk{
-					ImageChunk: &commonpb.Data{Bytes: part},
-				}})
-			}
-			reply, closed := s.CloseAndRecv()
-			if closed != nil {
-				return closed
-			}
-			if err == nil && reply.GetName() != probeRef {
-				err = fmt.Errorf("the image is called %q; want %q", reply.GetName(), probeRef)
-			}
-			return err
-		})
+		c.wait("the import of the probe into "+n.Name, func(ctx context.Context) error { return importProbe(ctx, admin, archive) })
 	}
+}
+
+// importProbe gives the probe's image to the pods of the machine that a call with ctx is for.
+func importProbe(ctx context.Context, c *client.Client, archive []byte) error {
+	s, err := c.Images().Import(ctx)
+	if err != nil {
+		return err
+	}
+	in := &commonpb.ContainerdInstance{Driver: commonpb.ContainerDriver_CRI, Namespace: commonpb.ContainerdNamespace_NS_CRI}
+	err = s.Send(&machinepb.ImageServiceImportRequest{Request: &machinepb.ImageServiceImportRequest_Containerd{Containerd: in}})
+	for rest := archive; err == nil && len(rest) > 0; {
+		part := rest[:min(len(rest), 1<<20)]
+		rest = rest[len(part):]
+		err = s.Send(&machinepb.ImageServiceImportRequest{Request: &machinepb.ImageServiceImportRequest_ImageChunk{
+			ImageChunk: &commonpb.Data{Bytes: part},
+		}})
+	}
+	reply, closed := s.CloseAndRecv()
+	if closed != nil {
+		return closed
+	}
+	if err == nil && reply.GetName() != probeRef {
+		err = fmt.Errorf("the image is called %q; want %q", reply.GetName(), probeRef)
+	}
+	return err
 }

@@ -163,7 +163,9 @@ func TestWhatIsRefusedIsNamedAltogether(t *testing.T) {
 }
 
 func TestRolled(t *testing.T) {
-	status := func(v m) m { return m{"metadata": m{"name": "x", "generation": 2.0}, "spec": m{"replicas": 2.0}, "status": v} }
+	status := func(v m) m {
+		return m{"metadata": m{"name": "x", "generation": 2.0}, "spec": m{"replicas": 2.0}, "status": v}
+	}
 	for _, tt := range []struct {
 		name, kind string
 		status     m

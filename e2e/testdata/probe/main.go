@@ -30,12 +30,16 @@ func run(ctx context.Context, args []string) error {
 		return serve(ctx)
 	case len(args) == 2 && args[0] == "get":
 		return get(ctx, args[1])
+	case len(args) == 2 && args[0] == "count":
+		return count(ctx, args[1])
+	case len(args) == 2 && args[0] == "machine":
+		return machine(ctx, args[1])
 	case len(args) == 1 && args[0] == "cni":
 		return network(ctx)
 	case len(args) == 1 && args[0] == "write":
 		return write(ctx)
 	}
-	return fmt.Errorf("usage: probe serve | get URL | cni | write; got %q", args)
+	return fmt.Errorf("usage: probe serve | get URL | count URL | machine NODE | cni | write; got %q", args)
 }
 
 // serve answers every request with the host's name, and writes a line for each.

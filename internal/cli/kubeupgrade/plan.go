@@ -243,7 +243,8 @@ func newPlan(machines []machine, r request) (*plan, error) {
 				}
 			}
 			if proxied >= 0 { // which runs everywhere, and is in the config of the control plane
-				p.steps = append(p.steps, step{kind: pull, machine: i, of: proxy, image: newImage(machines[proxied], proxy), changed: true})
+				want := newImage(machines[proxied], proxy)
+				p.steps = append(p.steps, step{kind: pull, machine: i, of: proxy, image: want, changed: machines[proxied].images[proxy] != want})
 			}
 			if r.kubelets {
 				add(pull, i, kubelet)
