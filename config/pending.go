@@ -18,8 +18,6 @@ var pending = []string{
 	"SideroLinkConfig", "PCIDriverRebindConfig", "ContainerConfig",
 	// Fields without a successor.
 	"machine.files", "machine.disks",
-	// Kubernetes.
-	"KubeTalosAPIAccessConfig",
 	// Network.
 	"BGPInstanceConfig", "BlackholeRouteConfig", "BondConfig", "BridgeConfig", "DHCPv4Config", "DHCPv6Config",
 	"DummyLinkConfig", "EthernetConfig", "HCloudVIPConfig", "KubeSpanConfig", "KubeSpanEndpointsConfig", "Layer2VIPConfig",

@@ -63,7 +63,7 @@ spec:
 }
 
 func TestKubernetes(t *testing.T) {
-	c := newCluster(t, "e2e-kube", 53, shape{controls: 1, workers: 1})
+	c := newCluster(t, "e2e-kube", 53, shape{controls: 1, workers: 1, control: []string{machineAccess}})
 	api := c.api(c.control())
 	for _, n := range c.nodesReady(api) {
 		if want := "Talos (" + buildinfo.Version + ")"; n.Status.NodeInfo.OSImage != want {
@@ -81,6 +81,7 @@ func TestKubernetes(t *testing.T) {
 		{"a service answers by its name from a pod on another machine", (*kubeLab).service},
 		{"kubectl port-forward", (*kubeLab).portForward},
 		{"a privileged pod is refused where baseline is enforced", (*kubeLab).admission},
+		{"a pod calls the machine API with what its account was given", (*kubeLab).machineAPI},
 		{"secrets are encrypted in etcd's files", (*kubeLab).encryption},
 		{"every listener is known", (*kubeLab).listeners},
 		{"memory", (*kubeLab).memory},

@@ -22,6 +22,7 @@ import (
 	"talos.internal/internal/cli/gen"
 	"talos.internal/internal/cli/health"
 	"talos.internal/internal/cli/images"
+	"talos.internal/internal/cli/inject"
 	"talos.internal/internal/cli/kubeupgrade"
 	"talos.internal/internal/cli/machine"
 	"talos.internal/internal/cli/members"
@@ -29,6 +30,7 @@ import (
 	"talos.internal/internal/cli/power"
 	"talos.internal/internal/cli/remotefile"
 	"talos.internal/internal/cli/resources"
+	"talos.internal/internal/cli/rotation"
 	"talos.internal/internal/cli/services"
 	"talos.internal/internal/cli/support"
 	"talos.internal/internal/cli/wipe"
@@ -53,8 +55,10 @@ func New(env command.Env) *cobra.Command {
 		gen.New(env),
 		health.New(env),
 		images.New(env),
+		inject.New(env),
 		kubeupgrade.New(env),
 		members.New(env),
+		rotation.New(env),
 		offline.MachineConfig(env, gen.MachineConfig(env)),
 		offline.Validate(env),
 		support.New(env),

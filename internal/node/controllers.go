@@ -10,6 +10,7 @@ import (
 	"talos.internal/internal/boot"
 	"talos.internal/internal/buildinfo"
 	"talos.internal/internal/container"
+	"talos.internal/internal/ctrl/accessctrl"
 	"talos.internal/internal/ctrl/clusterctrl"
 	"talos.internal/internal/ctrl/configctrl"
 	"talos.internal/internal/ctrl/crictrl"
@@ -104,6 +105,7 @@ func (n *node) registerControllers() error {
 		}),
 		manifestctrl.Controllers(manifestctrl.Deps{Lock: etcdop.Operator{PKI: etcdctrl.DefaultPKI}}),
 		nodectrl.Controllers(nodectrl.Deps{}),
+		accessctrl.Controllers(accessctrl.Deps{}),
 		kubeprismctrl.Controllers(kubeprismctrl.Deps{}),
 		hostdnsctrl.Controllers(n.hostDNS(kernel)),
 		secretsctrl.Controllers(secretsctrl.Deps{

@@ -102,6 +102,10 @@ func render(c kube.BootstrapManifestsConfig, root secrets.KubernetesRoot) map[st
 	if c.ProxyEnabled {
 		out["10-kube-proxy"] = kubeProxy(c)
 	}
+	if c.TalosAPIServiceEnabled {
+		out["12-talos-api-service"] = []kubeapi.Object{machineAPI()}
+		out["13-talos-service-account-crd"] = []kubeapi.Object{serviceAccounts()}
+	}
 	if c.CoreDNSEnabled {
 		out["11-core-dns"] = coreDNS(c)
 		out["11-core-dns-svc"] = []kubeapi.Object{coreDNSService(c)}
@@ -176,6 +180,37 @@ func nodeRBAC() []kubeapi.Object {
 			rule("", l{"nodes"}, l{"get", "list", "watch", "delete"}),
 			rule("discovery.k8s.io", l{"endpointslices"}, l{"get", "list", "watch"})),
 	}
+}
+
+// machineAPI is the service by which pods call the machine API. It selects no pods: accessctrl says where the machines are.
+func machineAPI() kubeapi.Object {
+	return object("v1", "Service", "default", "talos", m{"spec": m{
+		"ports": l{m{"name": "apid", "port": 50000, "protocol": "TCP", "targetPort": 50000}},
+	}})
+}
+
+// serviceAccounts defines the objects by which pods ask for credentials of the machine API.
+func serviceAccounts() kubeapi.Object {
+	const group, plural = "talos.dev", "serviceaccounts"
+	return object("apiextensions.k8s.io/v1", "CustomResourceDefinition", "", plural+"."+group, m{"spec": m{
+		"group": group, "scope": "Namespaced",
+		"names": m{
+			"kind": "ServiceAccount", "listKind": "ServiceAccountList", "plural": plural, "singular": "serviceaccount", "shortNames": l{"tsa"},
+		},
+		"versions": l{m{
+			"name": "v1alpha1", "served": true, "storage": true,
+			"subresources": m{"status": m{}},
+			"schema": m{"openAPIV3Schema": m{
+				"type": "object",
+				"properties": m{
+					"spec": m{"type": "object", "properties": m{
+						"roles": m{"type": "array", "items": m{"type": "string"}},
+					}},
+					"status": m{"type": "object", "properties": m{"failureReason": m{"type": "string"}}},
+				},
+			}},
+		}},
+	}})
 }
 
 // inClusterKubeconfig is for pods of the host's network, which cannot use the service of the API before there are services.

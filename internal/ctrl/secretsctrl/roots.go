@@ -71,6 +71,12 @@ func osRoot(c *effective.Config) (*secrets.OSRoot, error) {
 		if d, ok := schema.Find[*kubedoc.KubeClusterConfig](c.Set); ok && d.Endpoint.URL.URL != nil {
 			sans = withName(sans, d.Endpoint.Hostname())
 		}
+		if _, ok := schema.Find[*kubedoc.KubeTalosAPIAccessConfig](c.Set); ok {
+			// The service that pods call, as package accessctrl names it.
+			for _, name := range []string{"talos", "talos.default", "talos.default.svc"} {
+				sans = withName(sans, name)
+			}
+		}
 	}
 	out.CertSANIPs, out.CertSANDNSNames = sans.IPs, sans.DNS
 	return out, nil

@@ -146,6 +146,13 @@ func (s *Server) Client() *kubeapi.Client {
 	return c
 }
 
+// Define makes a kind of objects in namespaces known, as a definition does that is established.
+func (s *Server) Define(apiVersion, plural, name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.kinds[apiVersion] = append(s.kinds[apiVersion], kind{plural, name, true})
+}
+
 // SetReady says what /readyz answers.
 func (s *Server) SetReady(ready bool) {
 	s.mu.Lock()
