@@ -47,8 +47,10 @@ e2e-machine: ## tests of virtual machines: of the provisioner qemu, and of what 
 	@build/need.sh qemu-system-x86 qemu-utils ovmf swtpm swtpm-tools zstd
 	QEMU_TEST=1 $(GO) test -count 1 -timeout 40m -p 1 ./internal/provision/qemu ./e2e/metal
 
-e2e-machine-quick: ## one machine: from its medium by firmware over an installation to a kill during writes
-	@build/need.sh qemu-system-x86 qemu-utils ovmf zstd
+e2e-machine-quick: ## one machine: from its medium by firmware over an installation to a kill during writes; builds what it needs
+	@build/need.sh gcc libc6-dev libseccomp-dev pkgconf xz-utils qemu-system-x86 qemu-utils ovmf zstd
+	$(GO) run ./cmd/components build containerd runc cni
+	$(GO) run $(VCS) ./cmd/imager machine --quick
 	QEMU_TEST=1 $(GO) test -count 1 -timeout 15m -run '^TestISOInstalls$$' ./e2e/metal
 
 # A cluster of the older version is upgraded by a test.
@@ -73,7 +75,7 @@ offline: ## fetch, then build everything in a clone with the network cut, as roo
 	@build/need.sh gcc libc6-dev libseccomp-dev pkgconf git iproute2
 	GO="$(GO)" build/offline.sh
 
-test: lint generated lab unit e2e ## all that CI runs: lint, generated code, unit tests with the race detector, whole nodes
+test: lint generated lab unit e2e e2e-machine-quick ## all that CI runs: lint, generated code, unit tests with the race detector, whole nodes, a machine
 
 unit: ## tests of the product and of the tools
 	@build/need.sh gcc libc6-dev openssl runc docker.io cryptsetup-bin swtpm
