@@ -39,9 +39,9 @@ func accountCommand(env command.Env) *cobra.Command {
 		Use:     "serviceaccount",
 		Aliases: []string{"tsa"},
 		Short:   "Give the pods of a manifest credentials for the machine API",
-		Long: "Reads a manifest and prints it with a ServiceAccount (talos.dev) for each object that makes pods, and with a volume in\n" +
-			"which all of its containers find a talosconfig, where talosctl looks for it. The config of the control plane has to allow\n" +
-			"the roles and the namespace: KubeTalosAPIAccessConfig.",
+		Long: "Reads a manifest and prints it with a ServiceAccount (talos.dev) for each object that makes pods, and with a\n" +
+			"volume in which all of its containers find a talosconfig, where talosctl looks for it. The config of the\n" +
+			"control plane has to allow the roles and the namespace: KubeTalosAPIAccessConfig.",
 		Example:           "  talosctl inject serviceaccount --roles os:reader --file deployment.yaml | kubectl apply -f -",
 		Args:              command.ExactArgs(),
 		ValidArgsFunction: cobra.NoFileCompletions,

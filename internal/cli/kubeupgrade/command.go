@@ -43,11 +43,12 @@ func New(env command.Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "upgrade-k8s",
 		Short: "Bring the Kubernetes of the cluster to another version",
-		Long: "Checks that the version can be reached from the present one and that the cluster is healthy; has every machine fetch the\n" +
-			"images; then changes the configs, one machine after the other: API server, controller manager and scheduler of the control\n" +
-			"plane, the manifests of kube-proxy, CoreDNS and the network, whose differences it prints, and at last each kubelet. It waits\n" +
-			"for each to be ready before it goes on. Pods keep running.\n\n" +
-			"If it is interrupted, the same command goes on where it was. --dry-run prints what it would do and changes nothing.",
+		Long: "Checks that the version can be reached from the present one and that the cluster is healthy; has every machine\n" +
+			"fetch the images; then changes the configs, one machine after the other: API server, controller manager and\n" +
+			"scheduler of the control plane, the manifests of kube-proxy, CoreDNS and the network, whose differences it\n" +
+			"prints, and at last each kubelet. It waits for each to be ready before it goes on. Pods keep running.\n\n" +
+			"If it is interrupted, the same command goes on where it was. --dry-run prints what it would do and changes\n" +
+			"nothing.",
 		Example: "  talosctl -n 10.5.0.2 upgrade-k8s --to " + defaults.Kubernetes + " --dry-run\n" +
 			"  talosctl -n 10.5.0.2 upgrade-k8s --to " + defaults.Kubernetes,
 		Args:              command.ExactArgs(),

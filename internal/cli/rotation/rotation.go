@@ -36,9 +36,9 @@ func New(env command.Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rotate-ca",
 		Short: "Replace the authorities of the cluster's certificates",
-		Long: "Makes new authorities for the machine API and for Kubernetes, and has the machines use them, without a reboot: first every\n" +
-			"machine believes the new one too, then it issues all certificates, then the old one is believed no more. A talosconfig\n" +
-			"with a certificate of the new authority is written to --output before the old one ends.\n\n" +
+		Long: "Makes new authorities for the machine API and for Kubernetes, and has the machines use them, without a reboot:\n" +
+			"first every machine believes the new one too, then it issues all certificates, then the old one is believed no\n" +
+			"more. A talosconfig with a certificate of the new authority is written to --output before the old one ends.\n\n" +
 			"By default nothing is changed, and what would be done is printed; --dry-run=false does it.",
 		Example: "  talosctl -n 10.5.0.2 rotate-ca\n" +
 			"  talosctl -n 10.5.0.2 rotate-ca --dry-run=false --kubernetes=false --output new.talosconfig",
