@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"time"
 
 	"talos.internal/resource"
 	"talos.internal/state"
@@ -70,6 +71,31 @@ func Watched(ctx context.Context, rt Runtime, watch func(ctx context.Context, ch
 		err = context.Cause(ctx)
 	}
 	return err
+}
+
+// Retried is [Loop] for a controller that depends on somebody who may be away for a while. try returns that as away: it is called again after
+// pause, and say hears of it once for each reason. err is as in Loop.
+func Retried(ctx context.Context, rt Runtime, pause time.Duration, say func(away error), try func(ctx context.Context) (away, err error)) error {
+	timer := time.AfterFunc(pause, rt.Wake)
+	defer timer.Stop()
+	last := ""
+	return Loop(ctx, rt, func(ctx context.Context) error {
+		timer.Stop()
+		away, err := try(ctx)
+		if err != nil || ctx.Err() != nil {
+			return err
+		}
+		if away == nil {
+			last = ""
+			return nil
+		}
+		if text := away.Error(); text != last {
+			last = text
+			say(away)
+		}
+		timer.Reset(pause)
+		return nil
+	})
 }
 
 // Put makes an output what it should be. One that is still being torn down, and needed by someone, is left as it is: a controller

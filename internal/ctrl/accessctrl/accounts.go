@@ -235,32 +235,8 @@ func (*EndpointController) Outputs() []controller.Output { return nil }
 
 // Run implements [controller.Controller].
 func (c *EndpointController) Run(ctx context.Context, rt controller.Runtime, log *slog.Logger) error {
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
-	said := ""
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-rt.Changes():
-		case <-timer.C:
-		}
-		err := c.apply(ctx, rt)
-		if ctx.Err() != nil {
-			return nil
-		}
-		rt.ResetBackoff()
-		if err == nil {
-			said = ""
-			timer.Stop()
-			continue
-		}
-		if text := err.Error(); text != said { // while the API server starts
-			said = text
-			log.Info("the service of the machine API is tried again", "error", err)
-		}
-		timer.Reset(again)
-	}
+	say := func(away error) { log.Info("the service of the machine API is tried again", "error", away) } // while the API server starts
+	return controller.Retried(ctx, rt, again, say, func(ctx context.Context) (away, err error) { return c.apply(ctx, rt), nil })
 }
 
 func (c *EndpointController) apply(ctx context.Context, rt controller.Runtime) error {

@@ -43,35 +43,8 @@ func (*ApplyController) Outputs() []controller.Output { return nil }
 // Run implements [controller.Controller].
 func (c *ApplyController) Run(ctx context.Context, rt controller.Runtime, log *slog.Logger) error {
 	a := &applying{log: log, refused: map[string]string{}}
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
-	last := ""
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-rt.Changes():
-		case <-timer.C:
-		}
-		away, err := c.round(ctx, rt, a)
-		if err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			return err
-		}
-		rt.ResetBackoff()
-		timer.Stop()
-		if away != nil && ctx.Err() == nil {
-			if text := away.Error(); text != last {
-				log.Info("the Node is not as it should be yet", "error", away)
-				last = text
-			}
-			timer.Reset(retry)
-		} else {
-			last = ""
-		}
-	}
+	say := func(away error) { log.Info("the Node is not as it should be yet", "error", away) }
+	return controller.Retried(ctx, rt, retry, say, func(ctx context.Context) (away, err error) { return c.round(ctx, rt, a) })
 }
 
 // round makes the Node as it should be. away is why that was not possible now, and will be tried again.
