@@ -28,6 +28,18 @@ func (k Kind) APIVersion() string {
 	return k.Group + "/" + k.Version
 }
 
+// Condition returns the status of a condition of the object, "True", "False" or "Unknown", and its message; "" if it says nothing of it.
+func (o Object) Condition(kind string) (status, message string) {
+	for _, c := range o.Maps("status", "conditions") {
+		if c["type"] == kind {
+			status, _ = c["status"].(string)
+			message, _ = c["message"].(string)
+			return status, message
+		}
+	}
+	return "", ""
+}
+
 // String returns the kind as it stands in messages: "Deployment.apps".
 func (k Kind) String() string {
 	if k.Group == "" {

@@ -306,14 +306,12 @@ var ErrNotEstablished = errors.New("the API server does not serve it yet")
 func Established(ctx context.Context, c *kubeapi.Client, crd kubeapi.Object, within time.Duration) error {
 	end := time.Now().Add(within)
 	for {
-		last := "it says nothing about it"
-		for _, cond := range crd.Maps("status", "conditions") {
-			if cond["type"] == "Established" {
-				if cond["status"] == "True" {
-					return nil
-				}
-				last = fmt.Sprint(cond["message"])
-			}
+		status, last := crd.Condition("Established")
+		switch status {
+		case "True":
+			return nil
+		case "":
+			last = "it says nothing about it"
 		}
 		if time.Now().After(end) {
 			return fmt.Errorf("%v: %w after %v: %s", crd, ErrNotEstablished, within, last)

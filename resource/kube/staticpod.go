@@ -10,6 +10,13 @@ const (
 	BootstrapManifestsConfigID = "manifests"                // BootstrapManifestsConfig
 )
 
+// The annotations of a static pod of the control plane that change with what it is made from.
+const (
+	ConfigVersion     = "talos.dev/config-version"      // the resource with the command line
+	SecretsVersion    = "talos.dev/secrets-version"     // the secret files
+	ConfigFileVersion = "talos.dev/config-file-version" // the config files
+)
+
 // StaticPod is a Pod that kubelet runs without being told by the API. Its id is the name. As YAML it is
 // the Pod itself.
 type StaticPod struct {

@@ -118,6 +118,24 @@ func Open(ctx context.Context, c *client.Client, node string, o Options) (*Fleet
 	return f, nil
 }
 
+// Begin finds the machines of the cluster of node, as [Open] does, and waits until the cluster is healthy. It is the beginning of what
+// changes a cluster; after an error nothing was.
+func Begin(ctx context.Context, log *steps.Log, c *client.Client, node string, o Options, within time.Duration) (f *Fleet, err error) {
+	err = log.Do("find the machines", func(*steps.Step) (err error) {
+		f, err = Open(ctx, c, node, o)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = log.Do("check that the cluster is healthy", func(s *steps.Step) error { return f.Healthy(ctx, s, within) })
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("nothing was changed: %w", err)
+	}
+	return f, nil
+}
+
 // Close ends the connections to Kubernetes.
 func (f *Fleet) Close() {
 	f.mu.Lock()
@@ -341,16 +359,19 @@ func (f *Fleet) Healthy(ctx context.Context, s *steps.Step, within time.Duration
 	})
 }
 
-// finalError is one that no waiting mends.
-type finalError struct{ error }
+// Ready reports, as an error, why a pod or a Node is not ready.
+func Ready(o kubeapi.Object) error {
+	switch status, message := o.Condition("Ready"); status {
+	case "True":
+		return nil
+	case "":
+		return fmt.Errorf("%v does not say whether it is ready", o)
+	default:
+		return fmt.Errorf("%v is not ready: %s", o, message)
+	}
+}
 
-// Unwrap returns the cause.
-func (e finalError) Unwrap() error { return e.error }
-
-// Final makes an error of a look the end of the wait.
-func Final(err error) error { return finalError{err} }
-
-// Await looks again and again until look returns nil, fails for good ([Final]), or the time is over. What look returns otherwise is what
+// Await looks again and again until look returns nil or the time is over. What look returns otherwise is what
 // was last seen.
 func Await(ctx context.Context, s *steps.Step, what string, within time.Duration, look func(ctx context.Context) error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, within, fmt.Errorf("waited %s", within))
@@ -363,9 +384,6 @@ func Await(ctx context.Context, s *steps.Step, what string, within time.Duration
 		done()
 		if err == nil {
 			return nil
-		}
-		if final, ok := errors.AsType[finalError](err); ok {
-			return final.error
 		}
 		if ctx.Err() == nil {
 			last = nodes.OneLine(client.Explain(err))

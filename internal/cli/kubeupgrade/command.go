@@ -109,19 +109,11 @@ func (f *flags) run(ctx context.Context, s *nodes.Session) error {
 	env := s.Env()
 	log := steps.New(env.Stderr, env.Now, env.Getenv)
 	node := s.Nodes()[0]
-	var all *fleet.Fleet
-	err := log.Do("find the machines", func(*steps.Step) (err error) {
-		all, err = fleet.Open(ctx, s.Client(node), node, fleet.Options{Server: f.endpoint})
-		return err
-	})
+	all, err := fleet.Begin(ctx, log, s.Client(node), node, fleet.Options{Server: f.endpoint}, healthLimit)
 	if err != nil {
 		return err
 	}
 	defer all.Close()
-	err = log.Do("check that the cluster is healthy", func(s *steps.Step) error { return all.Healthy(ctx, s, healthLimit) })
-	if err != nil {
-		return fmt.Errorf("nothing was changed: %w", err)
-	}
 	u := &upgrading{
 		world: machines{all}, log: log, out: env.Stdout, rollout: f.rollout, docs: f.docs, examples: f.examples,
 		sync: manifest.Options{Force: f.force, Prune: !f.noPrune, Policy: manifest.Policy(f.policy)},

@@ -146,9 +146,6 @@ func (u *upgrading) roll(ctx context.Context, l *steps.Step, s step) error {
 	})
 }
 
-// configVersion is the annotation of a static pod that changes with what the config says of it.
-const configVersion = "talos.dev/config-version"
-
 // rolled reports, as an error, why a pod is not the one that the machine wants, with the image, and ready.
 func rolled(wanted, pod kubeapi.Object, image string) error {
 	imageOf := func(o kubeapi.Object) string {
@@ -163,24 +160,10 @@ func rolled(wanted, pod kubeapi.Object, image string) error {
 	if have := imageOf(pod); have != image {
 		return fmt.Errorf("the pod still has %s", have)
 	}
-	if have, want := pod.Annotations()[configVersion], wanted.Annotations()[configVersion]; have != want {
+	if have, want := pod.Annotations()[kube.ConfigVersion], wanted.Annotations()[kube.ConfigVersion]; have != want {
 		return fmt.Errorf("the pod is of version %s of the config, and the machine wants %s", have, want)
 	}
-	return conditionTrue(pod, "Ready")
-}
-
-// conditionTrue reports, as an error, why a condition of an object is not true.
-func conditionTrue(o kubeapi.Object, kind string) error {
-	for _, c := range o.Maps("status", "conditions") {
-		if c["type"] != kind {
-			continue
-		}
-		if c["status"] == "True" {
-			return nil
-		}
-		return fmt.Errorf("%v is not %s: %v", o, kind, c["message"])
-	}
-	return fmt.Errorf("%v does not say whether it is %s", o, kind)
+	return fleet.Ready(pod)
 }
 
 // renew gives a machine another kubelet, and waits until its Node is ready with it.
@@ -207,12 +190,12 @@ func (u *upgrading) renew(ctx context.Context, l *steps.Step, s step) error {
 		if err == nil && have != want.String() { // an image whose tag is no version has any
 			return fmt.Errorf("its kubelet is still %s", have)
 		}
-		return conditionTrue(node, "Ready")
+		return fleet.Ready(node)
 	})
 }
 
-// targets are the objects of the manifests of all machines of the control plane: their configs may differ. wait is nil where the image of
-// kube-proxy is put into them, instead of being waited for.
+// targets are the objects of the manifests of all machines of the control plane: their configs may differ. Without a step nothing is
+// waited for: the image of kube-proxy is put into them, as it will be.
 func (u *upgrading) targets(ctx context.Context, l *steps.Step) (all []manifest.Target, missing []string, err error) {
 	var ids []string
 	var manifests []kube.Manifest

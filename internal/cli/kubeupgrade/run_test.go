@@ -83,7 +83,7 @@ func (l *lab) node(target, version string) kubeapi.Object {
 func (*lab) pod(of component, image string, version int) kubeapi.Object {
 	return kubeapi.Object{
 		"apiVersion": "v1", "kind": "Pod",
-		"metadata": map[string]any{"namespace": "kube-system", "name": string(of), "annotations": map[string]any{configVersion: fmt.Sprint(version)}},
+		"metadata": map[string]any{"namespace": "kube-system", "name": string(of), "annotations": map[string]any{kube.ConfigVersion: fmt.Sprint(version)}},
 		"spec":     map[string]any{"containers": []any{map[string]any{"image": image}}},
 	}
 }

@@ -78,20 +78,12 @@ func New(env command.Env) *cobra.Command {
 func (f *flags) run(ctx context.Context, s *nodes.Session) error {
 	env := s.Env()
 	log := steps.New(env.Stderr, env.Now, env.Getenv)
-	var all *fleet.Fleet
-	err := log.Do("find the machines", func(*steps.Step) (err error) {
-		node := s.Nodes()[0]
-		all, err = fleet.Open(ctx, s.Client(node), node, fleet.Options{ControlPlane: f.controlPlane, Workers: f.workers, Server: f.endpoint})
-		return err
-	})
+	node := s.Nodes()[0]
+	all, err := fleet.Begin(ctx, log, s.Client(node), node, fleet.Options{ControlPlane: f.controlPlane, Workers: f.workers, Server: f.endpoint}, healthLimit)
 	if err != nil {
 		return err
 	}
 	defer all.Close()
-	err = log.Do("check that the cluster is healthy", func(s *steps.Step) error { return all.Healthy(ctx, s, healthLimit) })
-	if err != nil {
-		return fmt.Errorf("nothing was changed: %w", err)
-	}
 	var todo []*rotating
 	for _, of := range []subject{machineAPI, kubernetes} {
 		if of == machineAPI && !f.talos || of == kubernetes && !f.kubernetes {
@@ -155,8 +147,10 @@ func (r *rotating) prepare() error {
 	if err != nil {
 		return err
 	}
-	if r.of == machineAPI {
-		r.file.roles, err = rolesIn(r.file.context)
+	if r.of == kubernetes {
+		return nil
 	}
+	id, err := r.file.context.Identity()
+	r.file.roles = id.Roles
 	return err
 }

@@ -3,11 +3,9 @@ package rotation
 import (
 	"bytes"
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -223,9 +221,6 @@ type before struct {
 	secrets string // the version of the API server's files
 }
 
-// secretsVersion is the annotation of a static pod that changes with its secret files.
-const secretsVersion = "talos.dev/secrets-version"
-
 // look notes what a machine has of Kubernetes.
 func (r *rotating) look(ctx context.Context, m fleet.Machine) (before, error) {
 	var out before
@@ -242,7 +237,7 @@ func (r *rotating) look(ctx context.Context, m fleet.Machine) (before, error) {
 		if err != nil {
 			return out, fmt.Errorf("ask for its API server: %w", err)
 		}
-		out.secrets = kubeapi.Object(pod.Pod).Annotations()[secretsVersion]
+		out.secrets = kubeapi.Object(pod.Pod).Annotations()[kube.SecretsVersion]
 	}
 	return out, nil
 }
@@ -283,10 +278,10 @@ func (r *rotating) kube(ctx context.Context, m fleet.Machine, want trust, was be
 			if err != nil {
 				return err
 			}
-			if have, want := pod.Annotations()[secretsVersion], kubeapi.Object(wanted.Pod).Annotations()[secretsVersion]; have != want {
+			if have, want := pod.Annotations()[kube.SecretsVersion], kubeapi.Object(wanted.Pod).Annotations()[kube.SecretsVersion]; have != want {
 				return fmt.Errorf("%s has version %s of its files, and the machine wants %s", name, have, want)
 			}
-			if err := ready(pod); err != nil {
+			if err := fleet.Ready(pod); err != nil {
 				return err
 			}
 		}
@@ -298,17 +293,7 @@ func (r *rotating) kube(ctx context.Context, m fleet.Machine, want trust, was be
 	if err != nil {
 		return err
 	}
-	return ready(node)
-}
-
-// ready reports, as an error, why a pod or a Node is not ready.
-func ready(o kubeapi.Object) error {
-	for _, c := range o.Maps("status", "conditions") {
-		if c["type"] == "Ready" && c["status"] == "True" {
-			return nil
-		}
-	}
-	return fmt.Errorf("%v is not ready", o)
+	return fleet.Ready(node)
 }
 
 // restart has the pods of kube-system that talk to the API server begin anew, once the cluster tells pods of both authorities. Old client
@@ -366,17 +351,4 @@ func (r *rotating) restart(ctx context.Context) func(s *steps.Step) error {
 			return errors.Join(errs...)
 		})
 	}
-}
-
-// rolesIn returns the roles of a context's certificate.
-func rolesIn(c *talosconfig.Context) ([]string, error) {
-	data, err := base64.StdEncoding.DecodeString(strings.TrimSpace(c.Crt))
-	if err != nil {
-		return nil, err
-	}
-	leaf, err := secret.ParseCertificate(data)
-	if err != nil {
-		return nil, fmt.Errorf("read the certificate of the context: %w", err)
-	}
-	return leaf.Subject.Organization, nil
 }

@@ -9,13 +9,6 @@ import (
 	"talos.internal/resource/kube"
 )
 
-// The annotations that have the versions of a pod's input.
-const (
-	configVersion     = "talos.dev/config-version"      // of the resource with the command line
-	secretsVersion    = "talos.dev/secrets-version"     // of the secret files
-	configFileVersion = "talos.dev/config-file-version" // of the config files
-)
-
 // Only types that protobuf's Struct has: lists are []any, numbers int.
 type (
 	object = map[string]any
@@ -172,9 +165,9 @@ func resourcesObject(r kube.Resources) object {
 
 // versionsOf are the annotations of a component.
 func versionsOf(name, config string, s kube.SecretsStatus, c kube.ConfigStatus, withConfigs bool) map[string]string {
-	out := map[string]string{configVersion: config, secretsVersion: partOf(s.Version, name)}
+	out := map[string]string{kube.ConfigVersion: config, kube.SecretsVersion: partOf(s.Version, name)}
 	if withConfigs {
-		out[configFileVersion] = partOf(c.Version, name)
+		out[kube.ConfigFileVersion] = partOf(c.Version, name)
 	}
 	return out
 }

@@ -84,11 +84,8 @@ func (c *StatusController) Run(ctx context.Context, rt controller.Runtime, log *
 func statusOf(node kubeapi.Object) kube.NodeStatus {
 	out := kube.NodeStatus{Nodename: node.Name(), Labels: node.Labels(), Annotations: node.Annotations()}
 	out.Unschedulable, _ = node.Map("spec")["unschedulable"].(bool)
-	for _, c := range node.Maps("status", "conditions") {
-		if c["type"] == "Ready" {
-			out.NodeReady = c["status"] == "True"
-		}
-	}
+	ready, _ := node.Condition("Ready")
+	out.NodeReady = ready == "True"
 	cidrs, _ := node.Map("spec")["podCIDRs"].([]any)
 	for _, v := range cidrs {
 		if p, err := netip.ParsePrefix(text(v)); err == nil {
