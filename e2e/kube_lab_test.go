@@ -19,8 +19,6 @@ import (
 	"testing"
 	"time"
 
-	"talos.internal/api/commonpb"
-	"talos.internal/api/machinepb"
 	"talos.internal/client"
 	"talos.internal/config/generate"
 	"talos.internal/config/schema"
@@ -407,25 +405,9 @@ func (c *kubeLab) importProbe() {
 
 // importProbe gives the probe's image to the pods of the machine that a call with ctx is for.
 func importProbe(ctx context.Context, c *client.Client, archive []byte) error {
-	s, err := c.Images().Import(ctx)
-	if err != nil {
-		return err
-	}
-	in := &commonpb.ContainerdInstance{Driver: commonpb.ContainerDriver_CRI, Namespace: commonpb.ContainerdNamespace_NS_CRI}
-	err = s.Send(&machinepb.ImageServiceImportRequest{Request: &machinepb.ImageServiceImportRequest_Containerd{Containerd: in}})
-	for rest := archive; err == nil && len(rest) > 0; {
-		part := rest[:min(len(rest), 1<<20)]
-		rest = rest[len(part):]
-		err = s.Send(&machinepb.ImageServiceImportRequest{Request: &machinepb.ImageServiceImportRequest_ImageChunk{
-			ImageChunk: &commonpb.Data{Bytes: part},
-		}})
-	}
-	reply, closed := s.CloseAndRecv()
-	if closed != nil {
-		return closed
-	}
-	if err == nil && reply.GetName() != probeRef {
-		err = fmt.Errorf("the image is called %q; want %q", reply.GetName(), probeRef)
+	name, err := probe.Import(ctx, c, archive)
+	if err == nil && name != probeRef {
+		err = fmt.Errorf("the image is called %q; want %q", name, probeRef)
 	}
 	return err
 }

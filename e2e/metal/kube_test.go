@@ -3,7 +3,6 @@ package metal
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,8 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"talos.internal/api/commonpb"
-	"talos.internal/api/machinepb"
 	"talos.internal/client"
 	"talos.internal/e2e/probe"
 	"talos.internal/internal/provision"
@@ -44,19 +41,8 @@ func (m *machine) importProbe() {
 	m.until("the import of the probe", func(context.Context) error {
 		ctx, cancel := context.WithTimeout(m.t.Context(), time.Minute)
 		defer cancel()
-		s, err := c.Images().Import(ctx)
-		if err != nil {
-			return err
-		}
-		in := &commonpb.ContainerdInstance{Driver: commonpb.ContainerDriver_CRI, Namespace: commonpb.ContainerdNamespace_NS_CRI}
-		err = s.Send(&machinepb.ImageServiceImportRequest{Request: &machinepb.ImageServiceImportRequest_Containerd{Containerd: in}})
-		for rest := archive; err == nil && len(rest) > 0; {
-			part := rest[:min(len(rest), 1<<20)]
-			rest = rest[len(part):]
-			err = s.Send(&machinepb.ImageServiceImportRequest{Request: &machinepb.ImageServiceImportRequest_ImageChunk{ImageChunk: &commonpb.Data{Bytes: part}}})
-		}
-		_, closed := s.CloseAndRecv()
-		return errors.Join(err, closed)
+		_, err := probe.Import(ctx, c, archive)
+		return err
 	})
 }
 

@@ -3,6 +3,7 @@ package probe
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -10,6 +11,9 @@ import (
 	"path/filepath"
 	"runtime"
 
+	"talos.internal/api/commonpb"
+	"talos.internal/api/machinepb"
+	"talos.internal/client"
 	"talos.internal/internal/image/oci"
 	"talos.internal/internal/image/rootfs"
 )
@@ -52,4 +56,26 @@ func Archive(ref, program, user string) (_ []byte, err error) {
 	var archive bytes.Buffer
 	err = oci.WriteDocker(img, &archive)
 	return archive.Bytes(), err
+}
+
+// Import gives an image, as [Archive] makes it, to the pods of the machine that a call with ctx is for, and returns its name.
+func Import(ctx context.Context, c *client.Client, archive []byte) (name string, err error) {
+	s, err := c.Images().Import(ctx)
+	if err != nil {
+		return "", err
+	}
+	in := &commonpb.ContainerdInstance{Driver: commonpb.ContainerDriver_CRI, Namespace: commonpb.ContainerdNamespace_NS_CRI}
+	err = s.Send(&machinepb.ImageServiceImportRequest{Request: &machinepb.ImageServiceImportRequest_Containerd{Containerd: in}})
+	for rest := archive; err == nil && len(rest) > 0; {
+		part := rest[:min(len(rest), 1<<20)]
+		rest = rest[len(part):]
+		err = s.Send(&machinepb.ImageServiceImportRequest{Request: &machinepb.ImageServiceImportRequest_ImageChunk{
+			ImageChunk: &commonpb.Data{Bytes: part},
+		}})
+	}
+	reply, closed := s.CloseAndRecv()
+	if closed != nil {
+		return "", closed // it says why nothing more was taken
+	}
+	return reply.GetName(), err
 }
