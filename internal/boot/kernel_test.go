@@ -268,10 +268,6 @@ func (r *result) stop(ctx context.Context, f Facts, h *Host, c *process.Child, l
 	if err != nil {
 		return err
 	}
-	// How long the disks of this computer take is not the plan's matter.
-	failed = slices.DeleteFunc(failed, func(err error) bool {
-		return strings.HasPrefix(err.Error(), "write to the disks what is not there yet:")
-	})
 	// The stubborn process is the one thing that is asked in vain.
 	r.want(fmt.Sprintf("failed at the end: %v; want the process that did not end when it was asked", failed), len(failed) == 1 && strings.Contains(failed[0].Error(), "1 processes are left after terminated"))
 	e, err := c.Wait(ctx)
