@@ -58,10 +58,10 @@ func (s *Memory) read() (string, error) {
 	raw := s.Load()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if raw == s.raw || s.Keeper == nil {
-		if raw == s.raw {
-			raw = s.text
-		}
+	switch {
+	case raw == s.raw:
+		return s.text, nil
+	case s.Keeper == nil:
 		return raw, nil
 	}
 	text, err := s.Keeper.Unwrap([]byte(raw))
