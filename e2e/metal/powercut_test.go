@@ -115,13 +115,7 @@ func TestStatesAfterACutUpgradeStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	disk := reopened(t, name)
-	started := map[install.Slot]int{}
-	for _, s := range sample(log) {
-		t.Run(s.name, func(t *testing.T) {
-			laid(t, disk, s.writes, func() { startsAsPredicted(t, disk, started) })
-		})
-	}
-	t.Logf("started: %v", started)
+	eachStartsAsPredicted(t, disk, sample(log))
 }
 
 // The same of the moment at which a version on trial becomes permanent.
@@ -159,13 +153,7 @@ func TestStatesAfterACutConfirmationStart(t *testing.T) {
 	if _, err := disk.WriteAt(before, 0); err != nil {
 		t.Fatal(err)
 	}
-	started := map[install.Slot]int{}
-	for _, s := range sample(log) {
-		t.Run(s.name, func(t *testing.T) {
-			laid(t, disk, s.writes, func() { startsAsPredicted(t, disk, started) })
-		})
-	}
-	t.Logf("started: %v", started)
+	eachStartsAsPredicted(t, disk, sample(log))
 }
 
 // reopened is a disk image that is open until the test ends.
@@ -214,8 +202,14 @@ func TestStatesAfterACutInstallationStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	all := sample(log)
+	eachStartsAsPredicted(t, disk, all[max(0, len(all)-6):]) // before that there is no partition table
+}
+
+// eachStartsAsPredicted expects a machine to start from a disk in each state what is predicted.
+func eachStartsAsPredicted(t *testing.T, disk *os.File, states []state) {
+	t.Helper()
 	started := map[install.Slot]int{}
-	for _, s := range all[max(0, len(all)-6):] { // before that there is no partition table
+	for _, s := range states {
 		t.Run(s.name, func(t *testing.T) {
 			laid(t, disk, s.writes, func() { startsAsPredicted(t, disk, started) })
 		})
@@ -223,7 +217,7 @@ func TestStatesAfterACutInstallationStart(t *testing.T) {
 	t.Logf("started: %v", started)
 }
 
-// startsAsPredicted expects a machine to start from a disk what is predicted.
+// startsAsPredicted is eachStartsAsPredicted for the state that the disk is in. It counts what is predicted.
 func startsAsPredicted(t *testing.T, disk *os.File, started map[install.Slot]int) {
 	t.Helper()
 	st, err := disk.Stat()
