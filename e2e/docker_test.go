@@ -20,7 +20,7 @@ import (
 // one, and removed by docker rm. The daemon is the test's own.
 func TestDocker(t *testing.T) {
 	if _, err := exec.LookPath("dockerd"); err != nil {
-		t.Skip("there is no dockerd: install Debian's docker.io")
+		lacks(t, "there is no dockerd: install Debian's docker.io")
 	}
 	u := newPerson(t, "e2e-docker", "10.61.0.0/24")
 	dir, err := os.MkdirTemp("", "dockerd-")

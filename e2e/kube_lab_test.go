@@ -75,7 +75,7 @@ func makeCluster(t testing.TB, name string, n byte, s shape) *kubeLab {
 	t.Helper()
 	p, missing := find()
 	if missing != "" {
-		t.Skip(missing)
+		lacks(t, missing)
 	}
 	kubectl, err := filepath.Abs("../_out/components/kubernetes/kubectl")
 	if env := os.Getenv("TALOS_KUBECTL"); env != "" {
@@ -85,7 +85,7 @@ func makeCluster(t testing.TB, name string, n byte, s shape) *kubeLab {
 		_, err = os.Stat(kubectl)
 	}
 	if err != nil {
-		t.Skipf("no kubectl (%v): build it with make components, or name it in TALOS_KUBECTL", err)
+		lacks(t, fmt.Sprintf("no kubectl (%v): build it with make components, or name it in TALOS_KUBECTL", err))
 	}
 	secrets, err := secrets()
 	if err != nil {

@@ -41,7 +41,7 @@ func olderKubernetes(t testing.TB, images string) string {
 		t.Fatal(err)
 	}
 	if want := defaults.ImagesOf(version).Kubelet; !slices.ContainsFunc(all, func(img oci.Image) bool { return img.Ref == want }) {
-		t.Skipf("the image cache at %s has no %s: build it with make image, or run make e2e", images, want)
+		lacks(t, fmt.Sprintf("the image cache at %s has no %s: build it with make image, or run make e2e", images, want))
 	}
 	return version
 }

@@ -40,7 +40,7 @@ func newPerson(t testing.TB, cluster, cidr string) *person {
 	t.Helper()
 	found, missing := find()
 	if missing != "" {
-		t.Skip(missing)
+		lacks(t, missing)
 	}
 	if err := loopback(); err != nil {
 		t.Fatal(err)
