@@ -252,6 +252,34 @@ func TestOldStylePatchesChangeTheDocumentsThatSucceedThem(t *testing.T) {
 	}
 }
 
+// A value that the conversion of an old config implies is said all the same.
+func TestOldStylePatchesSayDefaultsToo(t *testing.T) {
+	c := generated(t, documentStyle, schema.ControlPlane)
+	for _, tc := range []struct{ name, first, then, want, not string }{
+		{"an image", "cluster: {apiServer: {image: 'example.com/api:v1.37.2'}}", "cluster: {apiServer: {image: 'registry.k8s.io/kube-apiserver:v1.37.2'}}",
+			"image: registry.k8s.io/kube-apiserver:v1.37.2\n", "example.com"},
+		{"a list", "cluster: {network: {podSubnets: [10.1.0.0/16]}}", "cluster: {network: {podSubnets: [10.244.0.0/16]}}", "    - 10.244.0.0/16\n", "10.1.0.0"},
+		{"a name", "cluster: {network: {dnsDomain: example.org}}", "cluster: {network: {dnsDomain: cluster.local}}", "cluster.local", "example.org"},
+		{"on after off", "cluster: {proxy: {disabled: true}}", "cluster: {proxy: {disabled: false}}", "kind: KubeProxyConfig", "enabled: false"},
+		{"nothing else comes with it", "cluster: {proxy: {disabled: true, image: 'example.com/proxy:v1.37.2'}}", "cluster: {proxy: {disabled: false}}",
+			"image: example.com/proxy:v1.37.2\n", "enabled: false"},
+		{"what is not said stays", "cluster: {apiServer: {image: 'example.com/api:v1.37.2'}}", "cluster: {apiServer: {certSANs: [a.example.com]}}",
+			"image: example.com/api:v1.37.2\n", "kube-apiserver:v"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			once := mustPatch(t, c, tc.first)
+			b, err := mustPatch(t, once, tc.then).Bytes()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !strings.Contains(string(b), tc.want) || strings.Contains(string(b), tc.not) {
+				before, err := once.Bytes()
+				t.Errorf("the result has to have %q and not %q (%v); first patch -, second +:\n%s", tc.want, tc.not, err, cmp.Diff(string(before), string(b)))
+			}
+		})
+	}
+}
+
 func TestOldStylePatchesOfAnOldStyleConfigStayInTheRootDocument(t *testing.T) {
 	c := mustPatch(t, generated(t, rootStyle, schema.ControlPlane), cniPatch, manifestPatch)
 	if got := titles(c.Documents()); !slices.Equal(got, []string{"v1alpha1"}) {

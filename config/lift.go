@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 
 	"go.yaml.in/yaml/v3"
 
@@ -16,7 +17,9 @@ import (
 // conflict. For a config that has such fields itself, and for a patch that has none, it returns p as it is.
 //
 // What the patch means is found by converting a bare old-style config with and without it: where the two differ is what
-// it says. So it needs no knowledge of single fields, and what the conversion implies by itself cancels out.
+// it says. So it needs no knowledge of single fields, and what the conversion implies by itself cancels out. A value that is the
+// conversion's default makes no difference then, though it makes one to a config that has another; so each value of the patch is also
+// converted with another in its place, and what that moves is what the value says.
 func lift(docs []*yaml.Node, p patch.Patch) (patch.Patch, error) {
 	if p.IsJSON() || !madeOfDocuments(docs) {
 		return p, nil
@@ -77,6 +80,15 @@ func liftRoot(docs []*yaml.Node, p *yaml.Node, name string) ([]*yaml.Node, error
 		return nil, fmt.Errorf("%w; the config is made of documents: change the document instead", err)
 	}
 	a, b := effective(before), effective(after)
+	var others [][]*yaml.Node
+	eachScalar(legacy.Content[0], func(n *yaml.Node) {
+		value := n.Value
+		n.Value = another(n)
+		if other, err := patch.Apply(before, Types, patch.Of(name, legacy)); err == nil {
+			others = append(others, effective(other))
+		}
+		n.Value = value
+	})
 	out := []*yaml.Node{own}
 	for _, e := range b {
 		var changed *yaml.Node
@@ -84,6 +96,15 @@ func liftRoot(docs []*yaml.Node, p *yaml.Node, name string) ([]*yaml.Node, error
 			changed = delta(old.Content[0], e.Content[0])
 		} else {
 			changed = schema.Clone(e.Content[0])
+		}
+		target := lookup(docs, e)
+		for _, other := range others {
+			switch old := lookup(other, e); {
+			case old != nil && target != nil:
+				addMissing(changed, says(old.Content[0], e.Content[0], target.Content[0]))
+			case old == nil && target == nil:
+				addMissing(changed, schema.Clone(e.Content[0]))
+			}
 		}
 		if len(changed.Content) == 0 {
 			continue
@@ -93,13 +114,13 @@ func liftRoot(docs []*yaml.Node, p *yaml.Node, name string) ([]*yaml.Node, error
 			continue
 		}
 		identify(changed, e)
-		if target := lookup(docs, e); target != nil {
+		if target != nil {
 			dropAbsent(changed, target.Content[0])
 		}
 		out = append(out, &yaml.Node{Kind: yaml.DocumentNode, Content: []*yaml.Node{changed}})
 	}
-	for _, e := range a {
-		if lookup(b, e) == nil && lookup(docs, e) != nil {
+	for _, e := range slices.Concat(append(others, a)...) {
+		if lookup(b, e) == nil && lookup(docs, e) != nil && lookup(out, e) == nil {
 			gone := &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
 			identify(gone, e)
 			set(gone, "$patch", schema.StringNode("delete"))
@@ -166,6 +187,63 @@ func delta(a, b *yaml.Node) *yaml.Node {
 	}
 	for i := 0; i+1 < len(a.Content); i += 2 {
 		if key := a.Content[i].Value; schema.Child(b, key) == nil {
+			gone := &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
+			set(gone, "$patch", schema.StringNode("delete"))
+			set(out, key, gone)
+		}
+	}
+	return out
+}
+
+// eachScalar calls do for each value below n that is neither a mapping nor a list.
+func eachScalar(n *yaml.Node, do func(*yaml.Node)) {
+	switch n.Kind {
+	case yaml.MappingNode:
+		for i := 1; i < len(n.Content); i += 2 {
+			eachScalar(n.Content[i], do)
+		}
+	case yaml.SequenceNode:
+		for _, v := range n.Content {
+			eachScalar(v, do)
+		}
+	case yaml.ScalarNode:
+		do(n)
+	}
+}
+
+// another returns a value that is not that of scalar n. It need not be a valid one.
+func another(n *yaml.Node) string {
+	switch {
+	case n.Tag == "!!bool" && n.Value == "true":
+		return "false"
+	case n.Tag == "!!bool":
+		return "true"
+	case n.Tag == "!!int":
+		return n.Value + "1"
+	}
+	return n.Value + "x"
+}
+
+// says returns what of b a value says that would have given other in its place, to be merged into target. A mapping that only b
+// has is left out where target has one: its content is not the value's.
+func says(other, b, target *yaml.Node) *yaml.Node {
+	out := &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
+	for i := 0; i+1 < len(b.Content); i += 2 {
+		key, v := b.Content[i].Value, b.Content[i+1]
+		old, there := schema.Child(other, key), schema.Child(target, key)
+		switch {
+		case v.Kind != yaml.MappingNode || there == nil || there.Kind != yaml.MappingNode:
+			if old == nil || !patch.Equal(old, v) {
+				set(out, key, schema.Clone(v))
+			}
+		case old != nil && old.Kind == yaml.MappingNode:
+			if d := says(old, v, there); len(d.Content) > 0 {
+				set(out, key, d)
+			}
+		}
+	}
+	for i := 0; i+1 < len(other.Content); i += 2 {
+		if key := other.Content[i].Value; schema.Child(b, key) == nil {
 			gone := &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
 			set(gone, "$patch", schema.StringNode("delete"))
 			set(out, key, gone)
