@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -200,6 +201,29 @@ func (m *machine) off() {
 	})
 }
 
+// pressed presses the power button, and wants the machine to end by itself as it does when it is told to by the API.
+func (m *machine) pressed() {
+	m.t.Helper()
+	before, err := os.ReadFile(m.consoleFile())
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	if err := m.p.StopNode(m.t.Context(), m.cluster.Name, m.node().Name); err != nil { // which ends it with force after some time
+		m.t.Fatal(err)
+	}
+	m.off()
+	after, err := os.ReadFile(m.consoleFile())
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	said := string(after[min(len(before), len(after)):])
+	for _, text := range []string{"Unmounting Filesystem", "reboot: Power down"} {
+		if !strings.Contains(said, text) {
+			m.t.Errorf("after its power button was pressed, the machine has not said %q:\n%s", text, said)
+		}
+	}
+}
+
 func (m *machine) start() {
 	m.t.Helper()
 	if err := m.p.StartNode(m.t.Context(), m.cluster.Name, m.node().Name); err != nil {
@@ -235,6 +259,13 @@ func TestLifeOfAMachine(t *testing.T) {
 	m.answers()
 	if got := m.identity(); got != id {
 		t.Errorf("after a shutdown the identity is %q; want %q", got, id)
+	}
+
+	m.pressed()
+	m.start()
+	m.answers()
+	if got := m.identity(); got != id {
+		t.Errorf("after a shutdown by the power button the identity is %q; want %q", got, id)
 	}
 
 	// The seed has a config: it begins as another machine with it.

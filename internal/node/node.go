@@ -210,6 +210,7 @@ func (n *node) live(ctx context.Context, signals <-chan os.Signal) error {
 	n.goGuarded(func() { stopped <- n.scheduler.Run(controlling) })
 	if n.machine != nil {
 		n.goGuarded(func() { n.devices(controlling) })
+		n.goGuarded(func() { n.powerButton(controlling) })
 	}
 
 	var cause server.Cause
