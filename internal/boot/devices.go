@@ -13,6 +13,7 @@ import (
 	"sync"
 	"syscall"
 
+	"talos.internal/internal/sys/blockdev"
 	"talos.internal/internal/sys/dm"
 	"talos.internal/internal/sys/kmod"
 	"talos.internal/internal/sys/loop"
@@ -315,6 +316,9 @@ func (kernelDevices) Mapped(name string) (string, error) {
 	}
 	return node, nil
 }
+
+// Protect implements Devices.
+func (kernelDevices) Protect(device string) error { return blockdev.Protect(device) }
 
 // Unmap implements Devices.
 func (kernelDevices) Unmap(prefix string) ([]string, error) {

@@ -176,7 +176,16 @@ func (s *search) try(ctx context.Context, p place) (err error) {
 	if err = errors.Join(err, r.Close()); err != nil {
 		return err
 	}
-	return s.dev.Map(RootDevice, s.spec.Verity(source))
+	if err := s.dev.Map(RootDevice, s.spec.Verity(source)); err != nil {
+		return err
+	}
+	// What a mistake writes to the partition would be found out by its hash, and end the machine. A medium is read-only as it is.
+	if p.device != "" {
+		if err := s.dev.Protect(p.device); err != nil {
+			s.once(err.Error())
+		}
+	}
+	return nil
 }
 
 // MountRoot mounts the mapped device [RootDevice] at [NewRoot], read-only, with the type that its superblock has.
@@ -241,6 +250,8 @@ type Devices interface {
 	// Map makes a read-only mapped device; Mapped returns its path.
 	Map(name string, table dm.Table) error
 	Mapped(name string) (string, error)
+	// Protect makes a block device read-only, also for those who have it open.
+	Protect(device string) error
 	// Unmap takes away the mapped devices whose names begin so, and returns those that are gone.
 	Unmap(prefix string) ([]string, error)
 	// SwitchRoot changes the root of this process.

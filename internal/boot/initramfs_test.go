@@ -132,6 +132,7 @@ func (f *fakeDevices) Loop(file string) (string, func(), error) {
 func (f *fakeDevices) Map(name string, table dm.Table) error {
 	return f.record("map %s to %s", name, strings.Split(table[0].Params, " ")[1])
 }
+func (f *fakeDevices) Protect(device string) error           { return f.record("protect %s", device) }
 func (f *fakeDevices) Unmap(prefix string) ([]string, error) { return []string{prefix + "STATE"}, nil }
 func (f *fakeDevices) Mapped(string) (string, error)         { return "/dev/dm-0", nil }
 func (f *fakeDevices) SwitchRoot(root string, _ ...string) error {
@@ -212,6 +213,9 @@ func TestTheRootIsFound(t *testing.T) {
 				}
 				if !slices.Contains(calls, "map root to "+tc.want) || calls[len(calls)-1] != "switch to /root" || !slices.Contains(calls, "load [squashfs]") {
 					t.Errorf("calls %q; want the root from %s", calls, tc.want)
+				}
+				if protected := slices.Contains(calls, "protect "+tc.want); protected == strings.HasPrefix(tc.want, "loop:") {
+					t.Errorf("it is made read-only: %t; want that for a partition alone", protected)
 				}
 				table, err := m.Table()
 				if err != nil {

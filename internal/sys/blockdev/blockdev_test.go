@@ -181,6 +181,38 @@ func TestAClaimIsRefusedWhileMountedAndAFileSystemGrows(t *testing.T) {
 	}
 }
 
+func TestWhatIsProtectedCannotBeWritten(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "disk")
+	if err := errors.Join(os.WriteFile(file, nil, 0o600), os.Truncate(file, 1<<20)); err != nil {
+		t.Fatal(err)
+	}
+	if err := Protect(file); !errors.Is(err, syscall.ENOTTY) {
+		t.Errorf("Protect of a file = %v; want that it is no device", err)
+	}
+	if os.Getuid() != 0 {
+		t.Skip("needs root, for a loop device; CI runs as root")
+	}
+	loop := run(t, "losetup", "--find", "--show", file)
+	defer func() { _ = exec.Command("losetup", "--detach", loop).Run() }()
+	d, err := Share(loop)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if _, err := d.WriteAt(make([]byte, 512), 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := Protect(loop); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.WriteAt(make([]byte, 512), 0); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("a write by who had opened it before = %v; want EPERM", err)
+	}
+	if _, err := d.ReadAt(make([]byte, 512), 0); err != nil {
+		t.Errorf("a read: %v", err)
+	}
+}
+
 func TestSwapHeaderIsRecognised(t *testing.T) {
 	b, err := SwapHeader(16<<20, "s-swap")
 	if err != nil {

@@ -33,6 +33,21 @@ func Claim(path string) (*Device, error) { return open(path, os.O_RDWR|os.O_EXCL
 // mounted.
 func Share(path string) (*Device, error) { return open(path, os.O_RDWR) }
 
+// Protect makes a disk or partition read-only for everybody, for as long as the machine runs: the kernel refuses each write to it. Who has
+// CAP_SYS_ADMIN can undo that, and a partition can be written through its disk; it is a guard against mistakes. It needs
+// CAP_SYS_ADMIN.
+func Protect(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := unix.IoctlSetPointerInt(int(f.Fd()), unix.BLKROSET, 1); err != nil {
+		return fmt.Errorf("make %s read-only: %w", path, err)
+	}
+	return nil
+}
+
 func open(path string, flags int) (*Device, error) {
 	f, err := os.OpenFile(path, flags, 0)
 	if err != nil {

@@ -6,9 +6,11 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -73,5 +75,50 @@ func attack(root string) {
 			_ = f.Close()
 		}
 	}
+	if err := partition(root); err != nil {
+		fmt.Println("BROKEN: " + err.Error())
+	}
 	fmt.Println("tried everything")
+}
+
+// partition tries to write to the partition that the root is on, where nothing is: at its end. The error says that it could, or that there
+// is no such partition.
+func partition(root string) error {
+	names, err := filepath.Glob(filepath.Join(root, "sys/block/dm-*/dm/name"))
+	if err != nil {
+		return err
+	}
+	for _, file := range names {
+		name, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		if strings.TrimSpace(string(name)) != "root" {
+			continue
+		}
+		below, err := os.ReadDir(filepath.Join(filepath.Dir(file), "../slaves"))
+		if err != nil || len(below) != 1 {
+			return fmt.Errorf("the root is on %v: %w", below, err)
+		}
+		device := filepath.Join(root, "dev", below[0].Name())
+		f, err := os.OpenFile(device, os.O_RDWR|syscall.O_SYNC, 0)
+		if err != nil {
+			return err // so far it is allowed
+		}
+		defer f.Close()
+		block := make([]byte, 4096)
+		end, err := f.Seek(-int64(len(block)), io.SeekEnd)
+		if err == nil {
+			_, err = f.ReadAt(block, end)
+		}
+		if err != nil {
+			return err
+		}
+		if _, err := f.WriteAt(block, end); err == nil {
+			return fmt.Errorf("wrote to %s", device)
+		}
+		fmt.Println("the partition " + device + " cannot be written")
+		return nil
+	}
+	return fmt.Errorf("no mapped device is the root: %v", names)
 }
