@@ -66,6 +66,7 @@ func (m *machine) kubernetes() *kubectl {
 		m.t.Skipf("no kubectl (%v): build it with make components, or name it in TALOS_KUBECTL", err)
 	}
 	k := &kubectl{m: m, program: program, kubeconfig: filepath.Join(m.t.TempDir(), "kubeconfig"), server: "https://" + m.node().Published[6443]}
+	m.t.Cleanup(m.tells)
 	m.until("bootstrap to be taken", func(ctx context.Context) error {
 		_, err := m.talosctl(ctx, "bootstrap")
 		if err != nil && strings.Contains(err.Error(), "AlreadyExists") {
@@ -79,6 +80,19 @@ func (m *machine) kubernetes() *kubectl {
 	})
 	k.until("the Kubernetes API to be ready", func(out string) bool { return out == "ok" }, "get", "--raw", "/readyz")
 	return k
+}
+
+// tells logs what a machine whose test failed says of what runs on it: the console has little of that.
+func (m *machine) tells() {
+	if !m.t.Failed() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // that of the test has ended
+	defer cancel()
+	for _, args := range [][]string{{"services"}, {"containers", "-k"}, {"processes"}, {"logs", "kubelet", "--tail", "40"}, {"logs", "etcd", "--tail", "20"}} {
+		out, err := m.talosctl(ctx, args...)
+		m.t.Logf("talosctl %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
 }
 
 // run runs kubectl; input is what it reads.
