@@ -102,7 +102,7 @@ func PlanUpgrade(r UpgradeRequest) (Plan, error) {
 
 func planUpgrade(r UpgradeRequest) (Plan, error) {
 	s := r.System
-	from, err := s.proved(r.Running)
+	from, err := s.Proved(r.Running)
 	if err != nil {
 		return Plan{}, err
 	}
@@ -204,10 +204,19 @@ func PlanReturn(disk string, s *System, running RootHash, meta Changes) (Plan, e
 	return Plan{Disk: disk, Steps: b.steps, Table: s.Table}, nil
 }
 
+// PlanNote decides how META alone is changed.
+func PlanNote(disk string, s *System, meta Changes) (Plan, error) {
+	b := builder{}
+	if err := b.meta(s, meta); err != nil {
+		return Plan{}, fmt.Errorf("note on %s: %w", disk, err)
+	}
+	return Plan{Disk: disk, Steps: b.steps, Table: s.Table}, nil
+}
+
 // PlanRollback decides how the system in the other slot is tried once at the next start, as after an upgrade. One that has failed, or of which
 // something is missing, is refused.
 func PlanRollback(disk string, s *System, running RootHash, now time.Time, meta Changes) (Plan, error) {
-	from, err := s.proved(running)
+	from, err := s.Proved(running)
 	if err != nil {
 		return Plan{}, fmt.Errorf("roll back on %s: %w", disk, err)
 	}
@@ -231,8 +240,8 @@ func PlanRollback(disk string, s *System, running RootHash, now time.Time, meta 
 	return Plan{Disk: disk, Steps: b.steps, Table: s.Table}, nil
 }
 
-// proved returns the running slot, which must be one that is always started: with another one on trial there would be nothing to go back to.
-func (s *System) proved(running RootHash) (Slot, error) {
+// Proved returns the running slot, which must be one that is always started: with another one on trial there would be nothing to go back to.
+func (s *System) Proved(running RootHash) (Slot, error) {
 	slot, err := s.Running(running)
 	if err != nil {
 		return "", err

@@ -20,6 +20,7 @@ import (
 	"talos.internal/internal/container"
 	"talos.internal/internal/containerapi"
 	"talos.internal/internal/ctrl/blockctrl"
+	"talos.internal/internal/ctrl/crictrl"
 	"talos.internal/internal/ctrl/etcdctrl"
 	"talos.internal/internal/ctrl/upgradectrl"
 	"talos.internal/internal/drain"
@@ -42,6 +43,8 @@ const (
 	upgradeClaim = "talos:v1:upgrade"
 	// upgradeClaimTime is for writing, drain, restart and gate. One that takes longer is not waited for.
 	upgradeClaimTime = 20 * time.Minute
+	// fetchLimit is how long an upgrade waits for what fetches its image: after a start that comes later than the API.
+	fetchLimit = 5 * time.Minute
 	// upgradeDrain is how long pods may take to go when the node does everything itself.
 	upgradeDrain = 5 * time.Minute
 	// settleTime is how long is tried to give back what an upgrade held in the cluster.
@@ -79,6 +82,9 @@ func (n *node) newUpgrades() *upgrades {
 	u.engine = &upgrade.Engine{
 		Disk: u.disk, Running: install.RootHash(hash), Allowed: u.allowed, Trusted: install.FirmwareTrusts, Changed: n.machine.meta.Refresh,
 		Open: func(ctx context.Context, o upgrade.Order, say func(string) error) (upgrade.Installer, error) {
+			if err := fetches(ctx, n.services, say); err != nil {
+				return nil, err
+			}
 			return openInstaller(ctx, n.runtime, o.Namespace, o.Image, say)
 		},
 	}
@@ -113,6 +119,29 @@ func (u *upgrades) serve(d *server.Deps) {
 	if u != nil {
 		d.Installer, d.Lifecycle = u, u
 	}
+}
+
+// fetches waits until containerd fetches images, from the image cache if there is one.
+func fetches(ctx context.Context, s *supervise.Supervisor, say func(string) error) error {
+	within, cancel := context.WithTimeout(ctx, fetchLimit)
+	defer cancel()
+	up := func(id string) error {
+		if st, err := s.Status(id); err == nil && st.Up {
+			return nil
+		}
+		if err := say("waits until " + id + " is up, which fetches images"); err != nil {
+			return err
+		}
+		return s.WaitUp(within, id)
+	}
+	if err := up(crictrl.ContainerdID); err != nil {
+		return err
+	}
+	// Whether there is a cache is known when containerd runs, which waits for that.
+	if _, err := s.Status(crictrl.RegistrydID); err != nil {
+		return nil
+	}
+	return up(crictrl.RegistrydID)
 }
 
 // etcdInSync returns nil if this node's member reads with the agreement of a quorum, and votes.

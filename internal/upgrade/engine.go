@@ -74,9 +74,17 @@ type Order struct {
 }
 
 // Upgrade writes a version to the slot that does not run, to be tried at the next start. say takes lines for a person, and its error ends the work;
-// the machine is as it was then. So it is after each other error, but that what the other slot had may be gone.
+// the machine is as it was then. So it is after each other error, but that what the other slot had may be gone. META has the reason.
 func (e *Engine) Upgrade(ctx context.Context, o Order, say func(string) error) error {
 	return e.alone(ctx, o, func() error {
+		// Before the image is fetched, which may take as long as the running system has to prove itself, and nobody else writes meanwhile.
+		err := e.on(ctx, func(d Disk, s *install.System, _ *install.Recorder) error {
+			_, err := s.Proved(e.Running)
+			return wrap("upgrade on "+d.Name, err)
+		})
+		if err != nil {
+			return err
+		}
 		in, err := e.Open(ctx, o, say)
 		if err != nil {
 			return err
@@ -208,12 +216,21 @@ func (e *Engine) Return(ctx context.Context, r Record, reason string) (Record, e
 	return r, err
 }
 
-// alone refuses a second order while one is carried out, and one that is not allowed.
+// alone refuses a second order while one is carried out, and one that is not allowed. An order that fails is noted.
 func (e *Engine) alone(ctx context.Context, o Order, f func() error) error {
 	if !e.writing.TryLock() {
 		return ErrUnderWay
 	}
 	defer e.writing.Unlock()
+	err := e.allowed(ctx, o, f)
+	if err != nil {
+		// Also if nobody waits for it any more.
+		err = errors.Join(err, wrap("note why", e.note(context.WithoutCancel(ctx), o, err)))
+	}
+	return err
+}
+
+func (e *Engine) allowed(ctx context.Context, o Order, f func() error) error {
 	if o.Force {
 		return f()
 	}
@@ -223,6 +240,43 @@ func (e *Engine) alone(ctx context.Context, o Order, f func() error) error {
 	}
 	if err = f(); err != nil && undo != nil {
 		undo()
+	}
+	return err
+}
+
+func wrap(what string, err error) error {
+	if err != nil {
+		err = fmt.Errorf("%s: %w", what, err)
+	}
+	return err
+}
+
+// note has META say why an order came to nothing: whoever asked may not have waited. The record of a system that can still be started stays, whoever
+// ordered that.
+func (e *Engine) note(ctx context.Context, o Order, cause error) error {
+	err := e.on(ctx, func(d Disk, s *install.System, w *install.Recorder) error {
+		r, err := e.record(s, o)
+		if err != nil {
+			return err
+		}
+		old, ok, err := readRecord(s, w)
+		if err != nil {
+			return err
+		}
+		next, _ := s.Next()
+		if _, v := judge(old, r.From, s.Images, next.Slot, time.Now()); ok && old.Phase == runtime.UpgradePrepared && v != settle {
+			return nil
+		}
+		r.Rollback = o.Image == ""
+		r.Phase, r.Refused, r.Reason, r.Ended = runtime.UpgradeFailed, true, cause.Error(), r.Started
+		p, err := install.PlanNote(d.Name, s, r.changes())
+		if err != nil {
+			return err
+		}
+		return carryOut(ctx, p, w, install.Assets{}, nil)
+	})
+	if errors.Is(err, install.ErrNotInstalled) {
+		return nil // there is no place for it
 	}
 	return err
 }

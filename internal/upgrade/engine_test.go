@@ -266,6 +266,9 @@ func TestWhatIsRefused(t *testing.T) {
 		if m.held != 0 {
 			t.Errorf("after a refusal something is held")
 		}
+		if r, trial := m.look(); trial || r.Phase != runtime.UpgradeFailed || !r.Refused || r.Image != image || !strings.Contains(r.Reason, want) {
+			t.Errorf("after a refusal the record is %+v", r)
+		}
 	}
 	untrusted := errors.New("nobody signed it")
 	m.Trusted = func(install.Blob) error { return untrusted }
@@ -277,8 +280,8 @@ func TestWhatIsRefused(t *testing.T) {
 	if err := m.Upgrade(t.Context(), Order{Image: "new"}, m.say); !errors.Is(err, m.forbidden) {
 		t.Errorf("Upgrade = %v; want %v", err, m.forbidden)
 	}
-	if _, _, _, ok, err := m.Look(t.Context()); ok || err != nil {
-		t.Errorf("what was refused left a record (%v)", err)
+	if r, _ := m.look(); r.Reason != m.forbidden.Error() || r.FromVersion != "1.0" {
+		t.Errorf("after what is not allowed the record is %+v", r)
 	}
 	gone := errors.New("the caller is gone")
 	if err := m.Upgrade(t.Context(), Order{Image: "new", Force: true}, func(string) error { return gone }); !errors.Is(err, gone) {
@@ -292,6 +295,67 @@ func TestWhatIsRefused(t *testing.T) {
 		t.Errorf("a second upgrade = %v", err)
 	}
 	m.writing.Unlock()
+}
+
+// What can still be started is what the record is of, whatever is refused afterwards.
+func TestARefusalLeavesWhatIsPrepared(t *testing.T) {
+	m := newMachine(t)
+	m.installer["i:2"], _ = version("2.0", "TALOS_CONFIG_FORMAT=2\n")
+	m.installer["broken"], _ = version("3.0", "TALOS_CONFIG_FORMAT=2\n")
+	// Too much for its partition: found out before the first write.
+	large := m.installer["broken"]
+	large.Root.Size = diskSize
+	m.installer["large"] = large
+	// Less than it says: found out while it is written.
+	broken := m.installer["broken"]
+	broken.Root.Size++
+	m.installer["broken"] = broken
+	if err := m.Upgrade(t.Context(), Order{ID: "first", Image: "i:2"}, m.say); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Upgrade(t.Context(), Order{ID: "second", Image: "large"}, m.say); err == nil {
+		t.Fatal("an upgrade that has no room is done")
+	}
+	if r, _ := m.look(); r.ID != "first" || r.Phase != runtime.UpgradePrepared {
+		t.Errorf("after a refusal the record is %+v; want that of what is prepared", r)
+	}
+	if err := m.Upgrade(t.Context(), Order{ID: "third", Image: "broken"}, m.say); err == nil {
+		t.Fatal("an upgrade by a broken image is done")
+	}
+	if r, _ := m.look(); r.ID != "third" || r.Phase != runtime.UpgradeFailed || !r.Refused || !strings.Contains(r.Reason, "EOF") {
+		t.Errorf("after an upgrade that broke off the record is %+v", r)
+	}
+	if v := m.boots(); v != "1.0" {
+		t.Errorf("%s is started", v)
+	}
+	// A caller that does not hear the last word has prepared all the same.
+	gone := errors.New("the caller is gone")
+	err := m.Upgrade(t.Context(), Order{ID: "fourth", Image: "i:2"}, func(line string) error {
+		if strings.Contains(line, "is tried at the next start") {
+			return gone
+		}
+		return nil
+	})
+	if !errors.Is(err, gone) {
+		t.Errorf("Upgrade for nobody = %v", err)
+	}
+	if r, _ := m.look(); r.ID != "fourth" || r.Phase != runtime.UpgradePrepared {
+		t.Errorf("the record is %+v; want what is prepared", r)
+	}
+	if v := m.boots(); v != "2.0" {
+		t.Errorf("%s is started", v)
+	}
+	opened := 0
+	m.Open = func(context.Context, Order, func(string) error) (Installer, error) {
+		opened++
+		return nil, os.ErrNotExist
+	}
+	if err := m.Upgrade(t.Context(), Order{ID: "fifth", Image: "i:2", Force: true}, m.say); !errors.Is(err, install.ErrOnTrial) || opened > 0 {
+		t.Errorf("an upgrade of what is on trial = %v, and its image is opened %d times", err, opened)
+	}
+	if r, trial := m.look(); !trial || r.ID != "fourth" {
+		t.Errorf("after that: %+v, on trial %t", r, trial)
+	}
 }
 
 func TestThePartitionThatRunsIsNotOpened(t *testing.T) {

@@ -27,7 +27,9 @@ type Record struct {
 	// Uncordon says that the machine's Node was drained by the machine itself, and is to take pods again at the end.
 	Uncordon bool `json:"uncordon,omitempty"`
 	// Force says that whoever asked takes any system whose API answers, such as for a machine that is not healthy as it is.
-	Force   bool                 `json:"force,omitempty"`
+	Force bool `json:"force,omitempty"`
+	// Refused says that nothing of it was ever to be started: the order failed, for Reason, while it was carried out.
+	Refused bool                 `json:"refused,omitempty"`
 	Phase   runtime.UpgradePhase `json:"phase"`
 	Reason  string               `json:"reason,omitempty"`
 	Started time.Time            `json:"started"`

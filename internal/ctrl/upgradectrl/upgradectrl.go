@@ -194,7 +194,7 @@ func (c *UpgradeController) look(ctx context.Context, value string, log *slog.Lo
 	case !ok:
 	case trial && first:
 		log.Warn("this version of the system is on trial", "version", r.ToVersion, "from", r.FromVersion, "limit", c.Limit)
-	case first && r.Phase == runtime.UpgradeFailed && slot == r.From:
+	case first && r.Phase == runtime.UpgradeFailed && slot == r.From && !r.Refused:
 		log.Error("the last upgrade has failed; this is the system from before", "version", r.FromVersion, "failed", r.ToVersion, "reason", r.Reason)
 		c.event(r.Reason)
 		c.settled(ctx)
