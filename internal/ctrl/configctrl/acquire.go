@@ -225,7 +225,10 @@ func (c *AcquireController) volume(ctx context.Context, rt controller.Runtime, a
 	case where == volume.Failed && after < patience:
 		where = volume.Unknown
 	case where == volume.Unknown && after >= volumeWait:
-		where, why = volume.Failed, fmt.Sprintf("the volume is not ready after %v", volumeWait)
+		if why != "" {
+			why = ": " + why
+		}
+		where, why = volume.Failed, fmt.Sprintf("the volume is not ready after %v%s", volumeWait, why)
 	}
 	return where, why, err
 }
