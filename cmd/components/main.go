@@ -20,7 +20,7 @@ const usage = `usage: components [flags] COMMAND
   list                  versions, licences, and what would be built
   licences              licences of everything that is linked into the results
   upgrade NAME VERSION  move a component to VERSION, which may be "latest" or a prefix (v1.36)
-  vuln [NAME...]        look for known vulnerabilities (needs the database: see -db)
+  vuln [NAME...]        look for known vulnerabilities (needs the module proxy, or see -db)
   withdrawn [NAME...]   modules that their authors have retracted or deprecated (needs the module proxy)
 
 `
@@ -31,7 +31,7 @@ func main() {
 	flag.StringVar(&b.Out, "out", "_out/components", "folder of the results")
 	flag.IntVar(&b.Jobs, "jobs", 2, "components to build side by side")
 	flag.BoolVar(&b.Offline, "offline", false, "download nothing; fails when a module is not there")
-	db := flag.String("db", "", "vulnerability database as file:///FOLDER; by default it is asked by network")
+	db := flag.String("db", "", "vulnerability database as https://HOST or file:///FOLDER; by default the newest module golang.org/x/vulndb")
 	flag.Usage = func() {
 		fmt.Fprint(flag.CommandLine.Output(), usage)
 		flag.PrintDefaults()
@@ -64,7 +64,7 @@ func run(ctx context.Context, b *compose.Builder, db string, args []string) erro
 	case command == "withdrawn":
 		return b.Withdrawn(ctx, os.Stdout, args...)
 	case command == "vuln":
-		return b.Vulnerabilities(ctx, db, args...)
+		return b.Vulnerabilities(ctx, os.Stdout, db, args...)
 	}
 	flag.Usage()
 	return fmt.Errorf("components: nothing to do for %q", append([]string{command}, args...))

@@ -2,6 +2,7 @@ package compose
 
 import (
 	"context"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,6 +18,7 @@ func TestOnlyReachableVulnerabilitiesAreFindings(t *testing.T) {
 	for _, c := range []struct {
 		name, report string
 		want         map[string]string
+		linked       []string
 		fails        bool
 	}{
 		{name: "clean", report: config, want: map[string]string{}},
@@ -29,18 +31,53 @@ func TestOnlyReachableVulnerabilitiesAreFindings(t *testing.T) {
 {"finding":{"osv":"GO-2026-2","trace":[{"module":"m","version":"v1.0.0","package":"m/p"}]}}
 {"finding":{"osv":"GO-2026-1","fixed_version":"v1.1.0","trace":[{"module":"m","version":"v1.0.0","package":"m/p","function":"F"},{"module":"main","package":"main","function":"main"}]}}
 {"finding":{"osv":"GO-2026-3","trace":[{"module":"m","version":"v1.0.0","package":"m/p","function":"G"}]}}`,
-			want: map[string]string{"GO-2026-1": "m@v1.0.0, m/p.F, fixed in v1.1.0", "GO-2026-3": "m@v1.0.0, m/p.G, not fixed"},
+			want:   map[string]string{"GO-2026-1": "m@v1.0.0, m/p.F, fixed in v1.1.0", "GO-2026-3": "m@v1.0.0, m/p.G, not fixed"},
+			linked: []string{"GO-2026-2"},
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, err := findings(strings.NewReader(c.report))
+			got, linked, err := findings(strings.NewReader(c.report))
 			if c.fails != (err != nil) {
 				t.Fatalf("findings = %v; want failure: %v", err, c.fails)
 			}
 			if diff := cmp.Diff(c.want, got); diff != "" {
 				t.Errorf("findings: -want +got\n%s", diff)
 			}
+			if diff := cmp.Diff(c.linked, linked); diff != "" {
+				t.Errorf("linked only: -want +got\n%s", diff)
+			}
 		})
+	}
+}
+
+func TestTableNamesWhatIsReachedAndWhyItStays(t *testing.T) {
+	accepted := map[string]string{"etcd GO-2026-1": "no fixed version yet"}
+	etcd := scanned{component: Component{Name: "etcd", Version: "v3"}, reached: map[string]string{"GO-2026-1": "m@v1, m.F, not fixed"}}
+	if err := etcd.refused(accepted); err != nil {
+		t.Errorf("accepted with a reason = %v; want no error", err)
+	}
+	cni := scanned{component: Component{Name: "cni", Version: "v1"}, linked: []string{"GO-2026-2"}, reached: map[string]string{"GO-2026-1": "m@v1, m.F, not fixed"}}
+	if err := cni.refused(accepted); err == nil || !strings.Contains(err.Error(), "GO-2026-1 in m@v1, m.F") {
+		t.Errorf("accepted for another component = %v; want an error that names it", err)
+	}
+	got := vulnerabilitiesTable("`db@v0`, 3 entries", []scanned{etcd, cni}, accepted)
+	for _, want := range []string{
+		"Database: `db@v0`, 3 entries.",
+		"| etcd | v3 | 1 | none |",
+		"| cni | v1 | 1 | GO-2026-2 |",
+		"| etcd | GO-2026-1 | m@v1, m.F, not fixed | no fixed version yet |",
+		"| cni | GO-2026-1 | m@v1, m.F, not fixed | **nobody has accepted it** |",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("the table lacks %q:\n%s", want, got)
+		}
+	}
+}
+
+func TestDatabaseIsNotFetchedOffline(t *testing.T) {
+	b := &Builder{Offline: true}
+	if _, _, err := b.database(t.Context()); err == nil || !strings.Contains(err.Error(), "-db file:///FOLDER") {
+		t.Errorf("database = %v; want an error that names -db", err)
 	}
 }
 
@@ -92,7 +129,7 @@ func TestScannerFindsWhatIsReachedAndOnlyThat(t *testing.T) {
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 			defer cancel()
-			err := b.Vulnerabilities(ctx, "file://"+db, "pause")
+			err := b.Vulnerabilities(ctx, io.Discard, "file://"+db, "pause")
 			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 				t.Errorf("Vulnerabilities = %v; want %q", err, c.want)
 			}
