@@ -193,7 +193,10 @@ func TestWhatIsProtectedCannotBeWritten(t *testing.T) {
 		t.Skip("needs root, for a loop device; CI runs as root")
 	}
 	loop := run(t, "losetup", "--find", "--show", file)
-	defer func() { _ = exec.Command("losetup", "--detach", loop).Run() }()
+	// A loop device keeps the mark when its file is taken away: the next one who gets it could not write.
+	defer func() {
+		_ = errors.Join(exec.Command("blockdev", "--setrw", loop).Run(), exec.Command("losetup", "--detach", loop).Run())
+	}()
 	d, err := Share(loop)
 	if err != nil {
 		t.Fatal(err)
