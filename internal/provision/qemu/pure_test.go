@@ -258,7 +258,7 @@ func fakeMonitor(t *testing.T, lines ...string) (*monitor, *[]string, error) {
 
 func TestMonitor(t *testing.T) {
 	const greeting = `{"QMP": {"version": {}, "capabilities": ["oob"]}}`
-	m, got, err := fakeMonitor(t, greeting, `{"return": {}}`,
+	m, got, err := fakeMonitor(t, "{\"timestamp\": {}, \"event\": \"RESUME\"}\n"+greeting, `{"return": {}}`,
 		"{\"timestamp\": {}, \"event\": \"STOP\"}\n{\"return\": {\"status\": \"paused\"}}", `{"error": {"class": "GenericError", "desc": "no such device"}}`,
 		`{"return": "what a person reads\r\n"}`)
 	if err != nil {
@@ -283,8 +283,8 @@ func TestMonitor(t *testing.T) {
 	if diff := cmp.Diff(want, *got); diff != "" {
 		t.Errorf("requests (-want +got):\n%s", diff)
 	}
-	if _, _, err := fakeMonitor(t, `{"hello": 1}`); err == nil {
-		t.Error("something that is no monitor is taken")
+	if _, _, err := fakeMonitor(t, `{"hello": 1}`); err == nil || !strings.Contains(err.Error(), `got a message with ["hello"]`) {
+		t.Errorf("something that is no monitor = %v; want an error that says what came", err)
 	}
 }
 

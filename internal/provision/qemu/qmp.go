@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
+	"slices"
 	"strings"
 	"time"
 )
@@ -30,16 +32,19 @@ func dialMonitor(ctx context.Context, path string) (*monitor, error) {
 	return newMonitor(ctx, conn)
 }
 
-// newMonitor begins a conversation.
+// newMonitor begins a conversation. An event may come before QEMU's greeting, meant for who was connected before.
 func newMonitor(ctx context.Context, conn io.ReadWriteCloser) (*monitor, error) {
 	m := &monitor{conn: conn, in: json.NewDecoder(conn)}
 	m.stop = context.AfterFunc(ctx, func() { _ = conn.Close() })
-	var greeting struct {
-		QMP json.RawMessage `json:"QMP"`
-	}
-	err := m.in.Decode(&greeting)
-	if err == nil && greeting.QMP == nil {
-		err = fmt.Errorf("it is none of QEMU's")
+	var err error
+	for greeted := false; err == nil && !greeted; {
+		var message map[string]json.RawMessage
+		if err = m.in.Decode(&message); err != nil {
+			break
+		}
+		if _, greeted = message["QMP"]; !greeted && message["event"] == nil {
+			err = fmt.Errorf("expected a greeting of QEMU's, got a message with %q", slices.Sorted(maps.Keys(message)))
+		}
 	}
 	if err == nil {
 		err = m.run(ctx, "qmp_capabilities", nil, nil)
