@@ -170,14 +170,18 @@ func (f *createFlags) request(cmd *cobra.Command, b *base, provisioner string) (
 	}
 	in.InstallDisk = disk
 	var p patches
-	if p.all, err = f.variants.patches(); err != nil {
+	if p.all, err = clock(mode); err != nil {
+		return fail(err)
+	}
+	variants, err := f.variants.patches()
+	if err != nil {
 		return fail(command.Usagef(cmd, "%w", err))
 	}
 	own, err := b.env.ReadPatches("--config-patch", f.patches)
 	if err != nil {
 		return fail(err)
 	}
-	p.all = append(p.all, own...)
+	p.all = slices.Concat(p.all, variants, own)
 	if p.controlPlane, err = b.env.ReadPatches("--config-patch-control-plane", f.controlPlane); err != nil {
 		return fail(err)
 	}

@@ -15,12 +15,18 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/pflag"
 
+	"talos.internal/config"
+	"talos.internal/config/defaults"
+	"talos.internal/config/generate"
+	"talos.internal/config/netdoc"
+	"talos.internal/config/patch"
 	"talos.internal/config/schema"
 	"talos.internal/internal/cli/command"
 	"talos.internal/internal/provision"
 	"talos.internal/internal/provision/layer2"
 	"talos.internal/internal/provision/native"
 	"talos.internal/internal/provision/qemu"
+	"talos.internal/secret"
 )
 
 func parseMachines(t *testing.T, args ...string) *machines {
@@ -45,7 +51,7 @@ func TestFlagsOfMachines(t *testing.T) {
 		}
 	}
 	raw := filepath.Join(dir, "built", "talos.raw")
-	const size = qemu.DefaultDisk
+	const size = diskSize << 20
 	for _, tc := range []struct {
 		name  string
 		args  []string
@@ -118,6 +124,53 @@ func TestOnlyMachinesAreInstalled(t *testing.T) {
 	}
 	if slow := qemu.Slow(); slow != "" && !strings.Contains(errs.String(), slow) {
 		t.Errorf("nobody is told that machines are slow: %q", errs.String())
+	}
+}
+
+// A laboratory without a way out has no time server; a person may want one all the same.
+func TestVirtualMachinesHaveTheTimeOfThisComputer(t *testing.T) {
+	secrets, err := secret.NewBundle(time.Now(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := generate.Input{ClusterName: "x", Secrets: secrets, Kubernetes: defaults.Kubernetes}
+	if err := in.Endpoint.UnmarshalText([]byte("https://10.5.0.2:6443")); err != nil {
+		t.Fatal(err)
+	}
+	on, err := patch.Parse("own", []byte("machine: {time: {disabled: false, servers: [ntp.example.org]}}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		name string
+		mode schema.Mode
+		own  []patch.Patch
+		off  bool
+	}{
+		{"a container", schema.Container, nil, false},
+		{"a machine", schema.Metal, nil, true},
+		{"a machine with a server", schema.Metal, []patch.Patch{on}, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			all, err := clock(tc.mode)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c, err := makeConfigs(in, patches{all: append(all, tc.own...)}, false, tc.mode)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for kind, text := range c.of {
+				cfg, err := config.Load(kind, text)
+				if err != nil {
+					t.Fatal(err)
+				}
+				doc, there := schema.Find[*netdoc.TimeSyncConfig](cfg.Effective())
+				if off := there && doc.Enabled != nil && !*doc.Enabled; off != tc.off {
+					t.Errorf("%s: time is off: %t; want %t\n%s", kind, off, tc.off, text)
+				}
+			}
+		})
 	}
 }
 
