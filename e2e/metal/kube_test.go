@@ -23,6 +23,10 @@ const probeRef = "talos.internal/probe:metal"
 // kubernetesMemory is that of a machine of the control plane that has pods beside.
 const kubernetesMemory = 3 << 30
 
+// kubernetesLimit bounds each step of Kubernetes in a machine. To start the API server takes nine seconds of a processor of this kind of computer, etcd,
+// kubelet and unpacking images as much again, and QEMU's translation twenty times that.
+const kubernetesLimit = 20 * time.Minute
+
 // probeImage is the archive of the probe's image.
 var probeImage = sync.OnceValues(func() ([]byte, error) { return probe.Archive(probeRef, "./testdata/probe", "") })
 
@@ -67,6 +71,7 @@ func (m *machine) kubernetes() *kubectl {
 	}
 	k := &kubectl{m: m, program: program, kubeconfig: filepath.Join(m.t.TempDir(), "kubeconfig"), server: "https://" + m.node().Published[6443]}
 	m.t.Cleanup(m.tells)
+	m.limit = kubernetesLimit
 	m.until("bootstrap to be taken", func(ctx context.Context) error {
 		_, err := m.talosctl(ctx, "bootstrap")
 		if err != nil && strings.Contains(err.Error(), "AlreadyExists") {

@@ -2,6 +2,7 @@ package metal
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -110,6 +111,7 @@ type machine struct {
 	dir     string // of the clusters
 	network provision.NetworkRequest
 	pause   time.Duration // between two looks
+	limit   time.Duration // of a wait; 0 is bootLimit
 }
 
 // shape says what a cluster of a test is.
@@ -256,7 +258,8 @@ func (m *machine) context() *talosconfig.Context {
 func (m *machine) until(what string, f func(ctx context.Context) error) {
 	m.t.Helper()
 	began, last := time.Now(), error(nil)
-	for time.Since(began) < bootLimit {
+	limit := cmp.Or(m.limit, bootLimit)
+	for time.Since(began) < limit {
 		ctx, cancel := context.WithTimeout(m.t.Context(), 10*time.Second)
 		last = f(ctx)
 		cancel()
@@ -266,7 +269,7 @@ func (m *machine) until(what string, f func(ctx context.Context) error) {
 		}
 		time.Sleep(m.pause)
 	}
-	m.t.Fatalf("waited %v for %s; last seen: %v", bootLimit, what, last)
+	m.t.Fatalf("waited %v for %s; last seen: %v", limit, what, last)
 }
 
 // answers waits until the API answers an administrator.
